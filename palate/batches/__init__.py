@@ -1,0 +1,1 @@
+"""Token-level data: what groups look like as ids and tensors."""

@@ -1,0 +1,95 @@
+"""Sections that several stages share: compute, optimizer, batches, prompts, sampling, LoRA, KL."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from palate.config.base import Config
+
+
+class ComputeConfig(Config):
+    """Where and in which precision a stage computes."""
+
+    device: str = "auto"
+    """`auto` (CUDA when there is one, else CPU), or a torch device such as `cpu` or `cuda:0`."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Autocast precision; master weights are always fp32. `auto`: bf16 where it is fast."""
+    micro_batch_tokens: int = Field(default=16384, ge=1)
+    """Tokens per forward pass (padding included). Changes speed and memory, never a gradient."""
+
+
+class OptimizerConfig(Config):
+    """AdamW and its learning-rate schedule."""
+
+    lr: float = Field(default=1e-3, ge=0)
+    """Peak learning rate."""
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    """How the learning rate decays to `final_fraction` of its peak after the warm-up."""
+    final_fraction: float = Field(default=0.0, ge=0, le=1)
+    """Learning rate at the end as a fraction of the peak."""
+    warmup_fraction: float = Field(default=0.03, ge=0, lt=1)
+    """Fraction of the updates over which the learning rate rises linearly; the first is > 0."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decoupled weight decay on matrices (never on norms and biases)."""
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    """Adam's first-moment decay."""
+    beta2: float = Field(default=0.95, ge=0, lt=1)
+    """Adam's second-moment decay."""
+    eps: float = Field(default=1e-8, gt=0)
+    """Adam's epsilon (PPO papers use 1e-5)."""
+    clip_norm: float = Field(default=1.0, ge=0)
+    """Global gradient-norm clip after accumulation; 0 switches it off."""
+
+
+class LoraConfig(Config):
+    """Low-rank adapters instead of full fine-tuning."""
+
+    rank: int = Field(default=0, ge=0)
+    """Adapter rank; 0 trains all weights."""
+    alpha: float = Field(default=16.0, gt=0)
+    """Adapter scale: the update is multiplied by alpha / rank."""
+    targets: str = "all-linear"
+    """Which modules get adapters: `all-linear` or a comma-separated list of module names."""
+
+
+class PromptConfig(Config):
+    """How a prompt becomes token ids."""
+
+    format: Literal["chat", "raw"] = "chat"
+    """`chat` renders the model's chat template; `raw` tokenizes the text (or takes ids) as it is."""
+    max_tokens: int = Field(default=512, ge=1)
+    """Longest prompt; longer ones are refused or skipped by `over_long`."""
+    over_long: Literal["error", "skip"] = "error"
+    """What happens to a row whose prompt or response is longer than allowed."""
+
+
+class SamplingConfig(Config):
+    """How responses are drawn."""
+
+    temperature: float = Field(default=1.0, gt=0)
+    """Softmax temperature; log-probabilities are scored at the same temperature."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus mass; training on-policy requires 1.0."""
+    max_tokens: int = Field(default=64, ge=1)
+    """Longest response in tokens."""
+    rows: int = Field(default=256, ge=1)
+    """Rows generated at once; finished rows leave and waiting prompts enter."""
+
+
+class KlConfig(Config):
+    """How the policy is held near the reference."""
+
+    control: Literal["soft", "adaptive", "hard"] = "soft"
+    """`soft`: fixed coefficient; `adaptive`: Ziegler's controller; `hard`: dual ascent on a budget."""
+    coef: float = Field(default=0.05, ge=0)
+    """KL coefficient (its initial value for adaptive and hard), reward units per nat."""
+    target: float = Field(default=6.0, gt=0)
+    """Sequence KL(policy || reference) in nats: the target of `adaptive`, the budget of `hard`."""
+    horizon: int = Field(default=10_000, ge=1)
+    """Ziegler's horizon in episodes for `adaptive`."""
+    dual_lr: float = Field(default=0.05, gt=0)
+    """Step size of dual ascent on log(coef) for `hard`."""
+    placement: Literal["reward", "loss"] = "reward"
+    """`reward` optimises the KL-regularised objective; `loss` adds a per-token term (see docs)."""
+    estimator: Literal["k1", "k2", "k3", "k1_cumulative", "k3_cumulative"] = "k1"
+    """Estimator of the in-loss term; in the reward it is always k1, the unbiased one."""

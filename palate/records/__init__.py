@@ -1,0 +1,55 @@
+"""Text-level data: prompts, responses, groups and what judges said about them."""
+
+from palate.records.base import GroupId, JudgementId, PromptId, Record, content_id
+from palate.records.conversation import (
+    Demonstration,
+    Group,
+    Message,
+    Prompt,
+    Response,
+    Role,
+    Sampling,
+    user_prompt,
+)
+from palate.records.judgement import (
+    Choice,
+    Judgement,
+    Preference,
+    PreferenceGroup,
+    Ranking,
+    Rating,
+    Scores,
+    Skip,
+    Tie,
+    Unpaired,
+    Verdict,
+    preferences_of,
+)
+
+__all__ = [
+    "Choice",
+    "Demonstration",
+    "Group",
+    "GroupId",
+    "Judgement",
+    "JudgementId",
+    "Message",
+    "Preference",
+    "PreferenceGroup",
+    "Prompt",
+    "PromptId",
+    "Ranking",
+    "Rating",
+    "Record",
+    "Response",
+    "Role",
+    "Sampling",
+    "Scores",
+    "Skip",
+    "Tie",
+    "Unpaired",
+    "Verdict",
+    "content_id",
+    "preferences_of",
+    "user_prompt",
+]

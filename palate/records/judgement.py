@@ -1,0 +1,168 @@
+"""What a judge said about a group: a choice, a tie, a ranking, ratings or scores.
+
+People, AI judges, verifiers, reward models and simulated annotators all produce the same record.
+"""
+
+import itertools
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from palate.records.base import GroupId, JudgementId, Record, content_id
+from palate.records.conversation import Group, Prompt, Response
+
+
+class Choice(Record):
+    """One response of the group is the best; `strength` grades how clearly (1 is slightly)."""
+
+    kind: Literal["choice"] = "choice"
+    chosen: int = Field(ge=0)
+    strength: int = Field(default=1, ge=1, le=4)
+
+
+class Tie(Record):
+    """No response is better; `both_bad` says that none is acceptable."""
+
+    kind: Literal["tie"] = "tie"
+    both_bad: bool = False
+
+
+class Ranking(Record):
+    """`ranks[i]` is the rank of response i: 0 is best, equal ranks are ties, None is unranked."""
+
+    kind: Literal["ranking"] = "ranking"
+    ranks: tuple[int | None, ...] = Field(min_length=2)
+
+
+class Rating(Record):
+    """Likert ratings, `values[i]` of response i on the named dimension (1 to 5, 5 is best)."""
+
+    kind: Literal["rating"] = "rating"
+    dimension: str = "overall"
+    values: tuple[Annotated[int, Field(ge=1, le=5)], ...]
+
+
+class Scores(Record):
+    """Real-valued scores, `values[i]` of response i (higher is better)."""
+
+    kind: Literal["scores"] = "scores"
+    values: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _finite(self) -> Self:
+        if not all(math.isfinite(value) for value in self.values):
+            raise ValueError(f"scores must be finite, got {self.values}")
+        return self
+
+
+class Skip(Record):
+    """The judge did not decide: skipped by a person, or unparsable from a model."""
+
+    kind: Literal["skip"] = "skip"
+    reason: str
+
+
+Verdict = Annotated[Choice | Tie | Ranking | Rating | Scores | Skip, Field(discriminator="kind")]
+
+
+class Judgement(Record):
+    """One judge's verdict about one group, an append-only event.
+
+    `order` is the order in which the responses were shown (empty: as stored); `seed` is the seed of
+    a random judge; a judgement that corrects an earlier one names it in `supersedes`.
+
+    >>> Judgement(group_id="g", judge="ann", verdict=Choice(chosen=1)).verdict.chosen
+    1
+    """
+
+    group_id: GroupId
+    judge: str
+    verdict: Verdict
+    order: tuple[int, ...] = ()
+    seconds: float | None = None
+    seed: int | None = None
+    supersedes: JudgementId | None = None
+
+    @property
+    def id(self) -> JudgementId:
+        """Content hash."""
+        return JudgementId(content_id(self))
+
+
+class Preference(Record):
+    """Response `winner` of a group is preferred to response `loser` with this probability.
+
+    `probability` is 1 for a hard label, 0.5 for a tie; `margin` is the required score difference.
+    """
+
+    winner: int = Field(ge=0)
+    loser: int = Field(ge=0)
+    probability: float = Field(default=1.0, ge=0, le=1)
+    margin: float = 0.0
+
+    @model_validator(mode="after")
+    def _two_responses(self) -> Self:
+        if self.winner == self.loser:
+            raise ValueError("a preference needs two different responses")
+        return self
+
+
+class PreferenceGroup(Record):
+    """A group and the preferences that hold in it: what reward models and DPO train on."""
+
+    group: Group
+    preferences: tuple[Preference, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _indices_exist(self) -> Self:
+        k = self.group.k
+        for preference in self.preferences:
+            if preference.winner >= k or preference.loser >= k:
+                raise ValueError(f"a preference names response {preference} of a group of {k}")
+        return self
+
+
+class Unpaired(Record):
+    """A single response marked desirable or not: what KTO trains on."""
+
+    prompt: Prompt
+    response: Response
+    desirable: bool
+
+
+def _by_value(values: tuple[float, ...]) -> tuple[Preference, ...]:
+    pairs = []
+    for i, j in itertools.combinations(range(len(values)), 2):
+        if values[i] == values[j]:
+            pairs.append(Preference(winner=i, loser=j, probability=0.5))
+        else:
+            winner, loser = (i, j) if values[i] > values[j] else (j, i)
+            pairs.append(Preference(winner=winner, loser=loser))
+    return tuple(pairs)
+
+
+def preferences_of(verdict: Verdict, k: int) -> tuple[Preference, ...]:
+    """Every preference among k responses that a verdict implies (ties have probability 0.5).
+
+    A choice of one among k says nothing about the others; unranked responses lose to ranked ones
+    and say nothing about each other; a skip implies nothing.
+    """
+    match verdict:
+        case Choice(chosen=chosen):
+            return tuple(Preference(winner=chosen, loser=i) for i in range(k) if i != chosen)
+        case Tie():
+            return _by_value((0.0,) * k)
+        case Ranking(ranks=ranks):
+            ranked = [i for i in range(k) if ranks[i] is not None]
+            tail = [i for i in range(k) if ranks[i] is None]
+            inner = _by_value(tuple(-float(ranks[i] or 0) for i in ranked))
+            settled = [
+                p.model_copy(update={"winner": ranked[p.winner], "loser": ranked[p.loser]})
+                for p in inner
+            ]
+            return (*settled, *(Preference(winner=i, loser=j) for i in ranked for j in tail))
+        case Rating(values=values) | Scores(values=values):
+            return _by_value(tuple(float(value) for value in values))
+        case Skip():
+            return ()
