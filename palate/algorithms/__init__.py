@@ -1,0 +1,1 @@
+"""Objectives: each is a prepare() without gradient and a loss() with; formulas live in maths."""

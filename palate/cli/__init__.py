@@ -1,0 +1,1 @@
+"""`palate <verb>`: parse, call a stage, print. Nothing here imports torch before a verb runs."""

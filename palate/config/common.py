@@ -56,7 +56,7 @@ class PromptConfig(Config):
     """How a prompt becomes token ids."""
 
     format: Literal["chat", "raw"] = "chat"
-    """`chat` renders the model's chat template; `raw` tokenizes the text (or takes ids) as it is."""
+    """`chat` renders the model's chat template; `raw` takes the text (or token ids) as it is."""
     max_tokens: int = Field(default=512, ge=1)
     """Longest prompt; longer ones are refused or skipped by `over_long`."""
     over_long: Literal["error", "skip"] = "error"
@@ -80,7 +80,7 @@ class KlConfig(Config):
     """How the policy is held near the reference."""
 
     control: Literal["soft", "adaptive", "hard"] = "soft"
-    """`soft`: fixed coefficient; `adaptive`: Ziegler's controller; `hard`: dual ascent on a budget."""
+    """`soft`: a fixed coefficient; `adaptive`: Ziegler's controller; `hard`: a budget."""
     coef: float = Field(default=0.05, ge=0)
     """KL coefficient (its initial value for adaptive and hard), reward units per nat."""
     target: float = Field(default=6.0, gt=0)

@@ -31,7 +31,7 @@ class ArchitectureConfig(Config):
     context: int = Field(default=512, ge=8)
     """Longest sequence in tokens."""
     vocabulary: int = Field(default=1024, ge=260)
-    """Entries of the byte-level BPE tokenizer trained on the corpus (bytes and specials included)."""
+    """Entries of the byte-level BPE tokenizer learned from the corpus, with bytes and specials."""
     extra: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """Further fields of the transformers configuration, by their own names."""
 
@@ -50,7 +50,7 @@ class PretrainConfig(StageConfig):
 
     stage: Literal["pretrain"] = "pretrain"
     corpus: str = "cafe:corpus"
-    """Text to learn: `cafe:corpus`, text / JSONL / CSV / Parquet files (comma separated) or a Hub name."""
+    """Text: `cafe:corpus`, comma-separated text / JSONL / CSV / Parquet files, or a Hub name."""
     text_field: str = "text"
     """Field that holds the text in tabular input."""
     architecture: ArchitectureConfig = ArchitectureConfig()
@@ -59,12 +59,22 @@ class PretrainConfig(StageConfig):
     """Chat template to install: palate's one-token role markers, or ChatML."""
     block_tokens: int = Field(default=128, ge=8)
     """Tokens per training sequence; documents are packed and never attend to one another."""
-    batch_sequences: int = Field(default=64, ge=1)
-    """Sequences per update."""
+    batch_tokens: int = Field(default=4096, ge=1)
+    """Tokens per update, on average."""
     epochs: float = Field(default=1.0, gt=0)
     """Passes over the corpus."""
     optimizer: OptimizerConfig = OptimizerConfig(lr=3e-3, weight_decay=0.1, schedule="cosine")
     """Optimizer."""
+
+
+class PrepareConfig(StageConfig):
+    """`prepare`: your own Python function turns raw data into what the other stages read."""
+
+    stage: Literal["prepare"] = "prepare"
+    function: str = ""
+    """`file.py:function` of (sources, seed) returning tables of records by name (see docs)."""
+    sources: tuple[str, ...] = ()
+    """Files or Hub names that are handed to the function; override them to use local copies."""
 
 
 class SftConfig(StageConfig):
@@ -82,7 +92,7 @@ class SftConfig(StageConfig):
     max_response_tokens: int = Field(default=256, ge=1)
     """Longest response; longer rows follow `prompt.over_long`."""
     reduction: Literal["token_mean", "sequence_mean"] = "token_mean"
-    """token_mean weighs every token of the global batch alike; sequence_mean has another optimum."""
+    """token_mean weighs all tokens of the global batch alike; sequence_mean has another optimum."""
     epochs: float = Field(default=2.0, gt=0)
     """Passes over the data."""
     batch_rows: int = Field(default=64, ge=1)
@@ -118,15 +128,17 @@ class JudgeConfig(StageConfig):
     groups: str = "@sample"
     """Groups: `@stage` or a file of groups."""
     judge: str = "annotator:cafe"
-    """`annotator:cafe` (simulated), `@stage` (a reward model), `verifier:NAME`, or `file.py:function`."""
+    """`annotator:cafe` (simulated), `@stage` (reward model), `verifier:NAME` or `file.py:NAME`."""
     ask: Literal["pairs", "ranking", "scores", "best"] = "pairs"
     """What is asked: every pair once, a full ranking, a score each, or only the best response."""
     pairs_per_group: int = Field(default=0, ge=0)
     """For `pairs`: how many of a group's C(k, 2) pairs are asked (0: all)."""
     noise: float = Field(default=1.0, ge=0)
-    """Bradley-Terry temperature of a simulated annotator: P(a over b) = sigmoid((s_a - s_b) / noise)."""
+    """A simulated annotator's temperature: P(a preferred to b) = sigmoid((s_a - s_b) / noise)."""
     held_out_fraction: float = Field(default=0.15, ge=0, lt=1)
     """Fraction of *prompts* whose judgements are kept for held-out accuracy."""
+    prompt: PromptConfig = PromptConfig()
+    """Prompt format and length, when the judge is a model."""
 
 
 class RewardConfig(StageConfig):
@@ -215,7 +227,7 @@ class PpoConfig(OnPolicyConfig):
     whiten_advantages: bool = True
     """Standardise advantages over valid tokens of the step (returns use the raw ones)."""
     critic_from: Literal["reward", "policy"] = "reward"
-    """Critic weights: the reward model's backbone (when it is one) or the policy's; the head is zero."""
+    """The critic starts as the reward model (when it is one) or the policy, with a zero head."""
     critic_optimizer: OptimizerConfig = OptimizerConfig(lr=1e-3, schedule="linear", eps=1e-5)
     """Critic optimizer."""
     reduction: Literal["token_mean", "sequence_mean", "constant"] = "token_mean"
@@ -227,7 +239,7 @@ class GrpoConfig(OnPolicyConfig):
 
     stage: Literal["grpo"] = "grpo"
     k: int = Field(default=8, ge=2)
-    """Responses per prompt."""
+    """Responses per prompt; a group of one has nobody to be compared with."""
     scale: Literal["none", "group", "batch"] = "none"
     """Divide advantages by a standard deviation; `none` keeps the policy gradient's direction."""
     baseline: Literal["leave_one_out", "group_mean"] = "leave_one_out"
@@ -241,12 +253,10 @@ class RlooConfig(OnPolicyConfig):
 
     stage: Literal["rloo"] = "rloo"
     k: int = Field(default=8, ge=2)
-    """Responses per prompt."""
+    """Responses per prompt; a group of one has nobody to be compared with."""
 
 
-PreferenceLoss = Literal[
-    "sigmoid", "cdpo", "robust", "ipo", "hinge", "simpo", "orpo", "kto"
-]
+PreferenceLoss = Literal["sigmoid", "cdpo", "robust", "ipo", "hinge", "simpo", "orpo", "kto"]
 
 
 class DpoConfig(StageConfig):
@@ -297,10 +307,10 @@ class EvaluateConfig(StageConfig):
     """Policies to evaluate: `@stage`, folders or Hub names."""
     baseline: str = "@sft"
     """Policy they are compared with; also the reference of the KL."""
-    judges: tuple[str, ...] = ("judge:cafe",)
-    """Judges of the win rate: `judge:cafe` (the true taste), `@stage`, `verifier:NAME`, `file.py:function`."""
+    judge: str = "judge:cafe"
+    """What counts as true: `judge:cafe`, a reward model, `verifier:NAME` or `file.py:function`."""
     reward_model: str = ""
-    """Reward model whose held-out accuracy is reported (empty: none)."""
+    """Second judge: the reward model that was optimised and its held-out accuracy (empty: none)."""
     preferences: str = ""
     """Held-out judgements for that accuracy, as `@stage` or a file."""
     prompts: str = "cafe:held_out"
@@ -309,6 +319,10 @@ class EvaluateConfig(StageConfig):
     """At most this many prompts (0: all)."""
     k: int = Field(default=1, ge=1)
     """Responses per prompt and policy."""
+    best_of: int = Field(default=0, ge=0)
+    """Also evaluate the best of so many baseline responses by the reward model (0: do not)."""
+    annotator_noise: float = Field(default=1.0, ge=0)
+    """Noise of the simulated annotator: sets the accuracy limit of its labels."""
     prompt: PromptConfig = PromptConfig()
     """Prompt format and length."""
     sampling: SamplingConfig = SamplingConfig()
@@ -327,6 +341,7 @@ class ReportConfig(StageConfig):
 
 AnyStageConfig = Annotated[
     PretrainConfig
+    | PrepareConfig
     | SftConfig
     | SampleConfig
     | JudgeConfig
@@ -342,6 +357,7 @@ AnyStageConfig = Annotated[
 
 STAGES: dict[str, type[StageConfig]] = {
     "pretrain": PretrainConfig,
+    "prepare": PrepareConfig,
     "sft": SftConfig,
     "sample": SampleConfig,
     "judge": JudgeConfig,

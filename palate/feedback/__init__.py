@@ -1,0 +1,1 @@
+"""Judges and scorers: reward models, verifiers, functions, simulated annotators."""

@@ -1,0 +1,1 @@
+"""Networks: loading, building, heads, adapters, the group forward, generation."""

@@ -5,6 +5,7 @@ People, AI judges, verifiers, reward models and simulated annotators all produce
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -69,7 +70,7 @@ Verdict = Annotated[Choice | Tie | Ranking | Rating | Scores | Skip, Field(discr
 class Judgement(Record):
     """One judge's verdict about one group, an append-only event.
 
-    `order` is the order in which the responses were shown (empty: as stored); `seed` is the seed of
+    `order` lists the responses that were shown, in that order (empty: all, as stored); `seed` is the seed of
     a random judge; a judgement that corrects an earlier one names it in `supersedes`.
 
     >>> Judgement(group_id="g", judge="ann", verdict=Choice(chosen=1)).verdict.chosen
@@ -131,9 +132,9 @@ class Unpaired(Record):
     desirable: bool
 
 
-def _by_value(values: tuple[float, ...]) -> tuple[Preference, ...]:
-    pairs = []
-    for i, j in itertools.combinations(range(len(values)), 2):
+def _by_value(values: dict[int, float]) -> tuple[Preference, ...]:
+    pairs: list[Preference] = []
+    for i, j in itertools.combinations(values, 2):
         if values[i] == values[j]:
             pairs.append(Preference(winner=i, loser=j, probability=0.5))
         else:
@@ -142,27 +143,27 @@ def _by_value(values: tuple[float, ...]) -> tuple[Preference, ...]:
     return tuple(pairs)
 
 
-def preferences_of(verdict: Verdict, k: int) -> tuple[Preference, ...]:
-    """Every preference among k responses that a verdict implies (ties have probability 0.5).
+def preferences_of(verdict: Verdict, shown: Sequence[int]) -> tuple[Preference, ...]:
+    """Every preference that a verdict about the responses `shown` implies (a tie has probability 0.5).
 
-    A choice of one among k says nothing about the others; unranked responses lose to ranked ones
-    and say nothing about each other; a skip implies nothing.
+    A choice says that the chosen one beats the others shown, with margin `strength - 1`; unranked
+    responses lose to ranked ones and say nothing about each other; a skip implies nothing.
     """
     match verdict:
-        case Choice(chosen=chosen):
-            return tuple(Preference(winner=chosen, loser=i) for i in range(k) if i != chosen)
+        case Choice(chosen=chosen, strength=strength):
+            margin = float(strength - 1)
+            others = [i for i in shown if i != chosen]
+            return tuple(Preference(winner=chosen, loser=i, margin=margin) for i in others)
         case Tie():
-            return _by_value((0.0,) * k)
+            return _by_value(dict.fromkeys(shown, 0.0))
         case Ranking(ranks=ranks):
-            ranked = [i for i in range(k) if ranks[i] is not None]
-            tail = [i for i in range(k) if ranks[i] is None]
-            inner = _by_value(tuple(-float(ranks[i] or 0) for i in ranked))
-            settled = [
-                p.model_copy(update={"winner": ranked[p.winner], "loser": ranked[p.loser]})
-                for p in inner
-            ]
-            return (*settled, *(Preference(winner=i, loser=j) for i in ranked for j in tail))
+            ranked = {i: -float(rank) for i in shown if (rank := ranks[i]) is not None}
+            tail = [i for i in shown if ranks[i] is None]
+            return (
+                *_by_value(ranked),
+                *(Preference(winner=i, loser=j) for i in ranked for j in tail),
+            )
         case Rating(values=values) | Scores(values=values):
-            return _by_value(tuple(float(value) for value in values))
+            return _by_value({i: float(values[i]) for i in shown})
         case Skip():
             return ()

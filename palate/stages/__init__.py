@@ -1,0 +1,1 @@
+"""One file per verb: what a stage reads, runs and writes."""

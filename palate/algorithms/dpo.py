@@ -1,0 +1,128 @@
+"""Direct preference optimization (Rafailov 2023, arXiv:2305.18290) and its family.
+
+Log-probabilities are sums over the response's tokens, except where a method defines means (SimPO,
+ORPO). The reference's sums are computed once, before training.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from palate.batches.metrics import Mean, Metrics
+from palate.batches.pairs import Pairs
+from palate.config.stages import DpoConfig
+from palate.interfaces import Loss, Outputs
+from palate.maths import preference as maths
+from palate.maths.reductions import masked_sum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreferenceTerms:
+    """Per response of a micro-batch: summed log-probability, length, and log(pi / pi_ref)."""
+
+    logprob: torch.Tensor
+    length: torch.Tensor
+    logratio: torch.Tensor
+
+
+def terms(outputs: Outputs, mask: torch.Tensor, ref_logprob: torch.Tensor) -> PreferenceTerms:
+    """[response] sums over counted tokens; `ref_logprob` [response] is the reference's sum."""
+    logprob = masked_sum(outputs.logprobs, mask)
+    return PreferenceTerms(logprob=logprob, length=mask.sum(dim=1), logratio=logprob - ref_logprob)
+
+
+def pair_losses(responses: PreferenceTerms, pairs: Pairs, config: DpoConfig) -> torch.Tensor:
+    """[pair] the configured loss of every preference."""
+    w, l = pairs.winner, pairs.loser
+    margin = maths.margin(responses.logratio[w], responses.logratio[l])
+    mean = responses.logprob / responses.length.clamp(min=1)
+    p, beta, eps = pairs.probability, config.beta, config.label_smoothing
+    match config.loss:
+        case "sigmoid":
+            return maths.sigmoid(margin, p, beta=beta)
+        case "cdpo":
+            return maths.cdpo(margin, p, beta=beta, smoothing=eps)
+        case "robust":
+            return maths.rdpo(margin, p, beta=beta, smoothing=eps)
+        case "ipo":
+            return maths.ipo(margin, p, tau=beta)
+        case "hinge":
+            return maths.hinge(margin, p, beta=beta)
+        case "simpo":
+            return maths.simpo(mean[w], mean[l], p, beta=beta, gamma=config.simpo_gamma)
+        case "orpo":
+            odds = maths.orpo_odds(mean[w], mean[l], p)
+            return config.orpo_coef * odds - mean[w]
+        case "kto":
+            raise AssertionError("KTO judges single responses; see kto_loss")
+
+
+def loss(
+    outputs: Outputs,
+    mask: torch.Tensor,
+    ref_logprob: torch.Tensor,
+    pairs: Pairs,
+    config: DpoConfig,
+) -> Loss:
+    """The configured loss, averaged within a group, then over groups; plus sft_coef * chosen NLL."""
+    responses = terms(outputs, mask, ref_logprob)
+    per_pair = pair_losses(responses, pairs, config)
+    if config.sft_coef > 0:
+        mean = responses.logprob / responses.length.clamp(min=1)
+        per_pair = per_pair - config.sft_coef * mean[pairs.winner]
+    total = (pairs.weight * per_pair).sum()
+    implicit = config.beta * responses.logratio.detach().double()
+    chosen, rejected = implicit[pairs.winner], implicit[pairs.loser]
+    count = float(len(chosen))
+    right = (chosen > rejected).double() + 0.5 * (chosen == rejected).double()
+    return Loss(
+        sum=total,
+        weight=pairs.num_groups,
+        metrics=Metrics(
+            {
+                "dpo/loss": Mean(float(total.detach()), pairs.num_groups),
+                "dpo/accuracy": Mean(float(right.sum()), count),
+                "dpo/margin": Mean(float((chosen - rejected).sum()), count),
+                "dpo/chosen_reward": Mean(float(chosen.sum()), count),
+                "dpo/rejected_reward": Mean(float(rejected.sum()), count),
+            }
+        ),
+    )
+
+
+def kto_loss(
+    outputs: Outputs,
+    mask: torch.Tensor,
+    ref_logprob: torch.Tensor,
+    desirable: torch.Tensor,
+    config: DpoConfig,
+    *,
+    kl: float,
+) -> Loss:
+    """Kahneman-Tversky loss per response (Ethayarajh 2024, arXiv:2402.01306, eq. 8).
+
+    `kl` is the batch's estimate of KL(policy || reference) in nats, from mismatched prompts and
+    responses and without gradient; it is computed once per update, never per micro-batch.
+    """
+    responses = terms(outputs, mask, ref_logprob)
+    per_response = maths.kto(
+        responses.logratio,
+        desirable,
+        kl,
+        beta=config.beta,
+        desirable_weight=config.desirable_weight,
+        undesirable_weight=config.undesirable_weight,
+    )
+    total, count = per_response.sum(), float(len(per_response))
+    implicit = config.beta * responses.logratio.detach().double()
+    right = (implicit > 0) == desirable
+    return Loss(
+        sum=total,
+        weight=count,
+        metrics=Metrics(
+            {
+                "dpo/loss": Mean(float(total.detach()), count),
+                "dpo/accuracy": Mean(float(right.sum()), count),
+            }
+        ),
+    )

@@ -1,0 +1,257 @@
+"""The verbs of `palate`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from palate import __version__
+from palate.cli.guard import FAILURE, guard
+
+app = typer.Typer(
+    name="palate",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+STAGE_VERBS = {
+    "pretrain": "A causal language model and its tokenizer from scratch.",
+    "sft": "Supervised fine-tuning on demonstrations.",
+    "sample": "k responses per prompt from one or several policies.",
+    "judge": "Judgements about groups of responses, exported as a dataset.",
+    "reward": "A Bradley-Terry reward model on judged groups.",
+    "ppo": "Proximal policy optimization with a critic.",
+    "grpo": "Advantages relative to the group.",
+    "rloo": "REINFORCE with a leave-one-out baseline.",
+    "dpo": "Direct preference optimization and its family.",
+    "evaluate": "Policies against a baseline, with intervals, KL and length.",
+    "report": "One self-contained HTML page about a run.",
+}
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="RECIPE.toml KEY=VALUE", help="A recipe and overrides."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="STAGE.KEY=VALUE", help="Overrides such as ppo.kl.coef=0.1."),
+]
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="The recipe.")]
+AnyRecipe = Annotated[Path | None, typer.Argument(metavar="RECIPE.toml", help="A recipe.")]
+Stage = Annotated[str, typer.Argument(metavar="STAGE", help="A stage, such as ppo.")]
+Root = Annotated[Path, typer.Option("--root", help="Folder of runs/ and palate.db.")]
+Project = Annotated[str, typer.Option("--project", help="Project in the database (a run's name).")]
+Database = Annotated[
+    str, typer.Option("--database", help="Database URL; empty: palate.db in the root folder.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+Kind = Literal["groups", "preferences"]
+Format = Literal[
+    "preference",
+    "graded",
+    "prompt-completion",
+    "prompt-only",
+    "unpaired",
+    "ranking",
+    "groups",
+    "preferences",
+]
+HERE = Path()
+
+
+def main() -> None:
+    """The `palate` command."""
+    app(prog_name="palate")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"palate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def palate(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """The whole RLHF loop as one tool: demonstrations, judgements, reward model, policy, report."""
+
+
+@app.command(rich_help_panel="Pipeline")
+def run(
+    recipe: RecipeFile, overrides: Overrides = None, *, root: Root = HERE, debug: Debug = False
+) -> None:
+    """Run a recipe; finished stages are skipped and an unfinished one resumes."""
+    with guard(debug=debug):
+        from palate.config.load import load_recipe
+
+        loaded = load_recipe(recipe, overrides or ())
+        from palate.stages.pipeline import run_recipe
+
+        run_recipe(loaded, root=root, console=Console())
+
+
+def _stage_verb(name: str) -> Callable[..., None]:
+    def verb(
+        words: Words = None,
+        *,
+        run: Annotated[str, typer.Option("--run", help="Run; default: the recipe's name.")] = "",
+        root: Root = HERE,
+        debug: Debug = False,
+    ) -> None:
+        with guard(debug=debug):
+            from palate.config.load import load_head, load_stage
+
+            recipe, overrides = _recipe_and_overrides(words or [])
+            config = load_stage(name, recipe, overrides)
+            head = load_head(recipe)
+            from palate.stages.pipeline import run_stage
+
+            run_stage(
+                name, config, run=run or head.name, seed=head.seed, root=root, console=Console()
+            )
+
+    return verb
+
+
+for _name, _summary in STAGE_VERBS.items():
+    app.command(
+        _name,
+        help=_summary,
+        epilog=f"Its keys, with ranges and defaults: palate config {_name}",
+        rich_help_panel="Stages",
+    )(_stage_verb(_name))
+
+
+@app.command(rich_help_panel="Models and data")
+def chat(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL [MODEL_B] KEY=VALUE",
+            help="Folders or Hub names, and sampling settings such as temperature=0.7.",
+        ),
+    ],
+    *,
+    debug: Debug = False,
+) -> None:
+    """Talk to a model, or to two side by side."""
+    with guard(debug=debug):
+        from palate.config.common import SamplingConfig
+        from palate.config.load import load_section
+
+        models, overrides = _names_and_overrides(words)
+        if len(models) not in (1, 2):
+            raise ValueError(f"chat takes one model or two, not {len(models)}")
+        sampling = load_section(SamplingConfig(), overrides)
+        from palate.stages import chat as stage
+
+        stage.run(models, console=Console(), sampling=sampling)
+
+
+@app.command("import", rich_help_panel="Models and data")
+def import_(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file or Hub name.")],
+    *,
+    project: Project,
+    kind: Annotated[Kind, typer.Option("--kind", help="What the rows are.")] = "preferences",
+    root: Root = HERE,
+    database: Database = "",
+    debug: Debug = False,
+) -> None:
+    """Bring groups of responses or judged pairs into a project of the database."""
+    with guard(debug=debug):
+        from palate.stages import exchange
+
+        url = _url(database, root)
+        exchange.import_file(source, project=project, url=url, kind=kind, console=Console())
+
+
+@app.command(rich_help_panel="Models and data")
+def export(
+    *,
+    project: Project,
+    format: Annotated[Format, typer.Option("--format", help="What to write.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write (.jsonl or .parquet).")],
+    root: Root = HERE,
+    database: Database = "",
+    debug: Debug = False,
+) -> None:
+    """Write a project of the database as a dataset that other tools read."""
+    with guard(debug=debug):
+        from palate.stages import exchange
+
+        url = _url(database, root)
+        exchange.export_project(project, format=format, out=out, url=url, console=Console())
+
+
+@app.command(rich_help_panel="Look")
+def config(stage: Stage, words: Words = None, *, debug: Debug = False) -> None:
+    """Print a stage's settings as a commented TOML table, ready for a recipe."""
+    with guard(debug=debug):
+        from palate.config.load import load_stage
+        from palate.config.render import to_toml
+
+        typer.echo(to_toml(load_stage(stage, *_recipe_and_overrides(words or []))), nl=False)
+
+
+@app.command(rich_help_panel="Look")
+def show(stage: Stage, *, debug: Debug = False) -> None:
+    """Print a stage's config, algorithm, maths and source as one page."""
+    with guard(debug=debug):
+        from palate.cli.show import show as show_stage
+
+        show_stage(stage, Console())
+
+
+@app.command(rich_help_panel="Look")
+def doctor(recipe: AnyRecipe = None, *, root: Root = HERE, debug: Debug = False) -> None:
+    """Check this machine, and whether a recipe will run on it."""
+    with guard(debug=debug):
+        from palate.config.load import load_recipe
+
+        loaded = load_recipe(recipe) if recipe else None
+        from palate.stages import doctor as stage
+
+        _exit_unless(stage.run(loaded, root=root, console=Console()))
+
+
+@app.command(rich_help_panel="Look")
+def verify(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="One proof; empty: all.")] = "",
+    *,
+    debug: Debug = False,
+) -> None:
+    """Prove the trainers on problems whose optimum is known in closed form."""
+    with guard(debug=debug):
+        from palate.stages import verify as stage
+
+        _exit_unless(stage.run(name, console=Console()))
+
+
+def _exit_unless(well: bool) -> None:
+    if not well:
+        raise typer.Exit(FAILURE)
+
+
+def _url(database: str, root: Path) -> str:
+    return database or f"sqlite:///{(root / 'palate.db').as_posix()}"
+
+
+def _recipe_and_overrides(words: list[str]) -> tuple[Path | None, list[str]]:
+    files, overrides = _names_and_overrides(words)
+    strange = [word for word in files if not word.endswith(".toml")] or files[1:]
+    if strange:
+        raise ValueError(f"{strange[0]}: expected one recipe (a .toml file) and key=value words")
+    return (Path(files[0]) if files else None), overrides
+
+
+def _names_and_overrides(words: list[str]) -> tuple[list[str], list[str]]:
+    """Words with a `=` are overrides."""
+    return [word for word in words if "=" not in word], [word for word in words if "=" in word]

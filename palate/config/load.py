@@ -1,0 +1,202 @@
+"""TOML recipes and `key=value` overrides to frozen configs, or every problem at once."""
+
+import json
+import re
+import tomllib
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar, cast
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from palate.config.base import Config
+from palate.config.errors import ConfigError
+from palate.config.explain import explain, nearest, unknown_key
+from palate.config.fields import paths
+from palate.config.override import Table, override, stage_of
+from palate.config.rules import check, check_references
+from palate.config.stages import STAGES, Recipe, StageConfig
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
+
+HEAD = ("name", "seed")
+"""The keys above a recipe's first table."""
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a TOML file: its tables are the stages, in file order.
+
+    Overrides are `stage.key=value`, `name=value` and `seed=value`.
+    """
+    tree = _read(path)
+    tables = _tables(tree)
+    problems: list[str] = [] if tables else ["no stages; a stage is a table such as [sft]"]
+    for text in overrides:
+        with _collected(problems):
+            _override_recipe(tree, text)
+    problems += _strangers(tree)
+    recipe = Recipe(stages={})
+    with _collected(problems):
+        recipe = _head(tree)
+    stages: dict[str, StageConfig] = {}
+    for name, table in tables.items():
+        with _collected(problems):
+            config = _merged(_default(name, table), table, prefix=f"{name}.")
+            stages[name] = config
+            lines = [*check(config), *check_references(config, name, list(tables))]
+            problems += [f"{name}.{line}" for line in lines]
+    if problems:
+        raise ConfigError(problems, source=str(path))
+    return recipe.model_copy(update={"stages": stages})
+
+
+def load_head(recipe: Path | None) -> Recipe:
+    """A recipe's name and seed without its stages; the defaults when there is no recipe."""
+    return _head({} if recipe is None else _read(recipe))
+
+
+def load_stage(
+    stage: str, recipe: Path | None = None, overrides: Sequence[str] = ()
+) -> StageConfig:
+    """One stage: its table in the recipe (or the defaults) with overrides such as `k=8`."""
+    tables: dict[str, Table] = {stage: {}} if recipe is None else _tables(_read(recipe))
+    if stage not in tables:
+        problem = f"no table [{stage}]{nearest(stage, tables)} (tables: {', '.join(tables)})"
+        raise ConfigError([problem], source=str(recipe))
+    table = tables[stage]
+    source = f"[{stage}]" if recipe is None else f"{recipe}, [{stage}]"
+    return _overridden(_default(stage, table), table, overrides, source=source)
+
+
+def load_section(default: AnyConfig, overrides: Sequence[str]) -> AnyConfig:
+    """A section that belongs to no stage, with overrides such as `temperature=0.7`."""
+    return _overridden(default, {}, overrides, source="")
+
+
+def resolved_json(config: Config) -> str:
+    """Canonical JSON: equal configs give equal text; only a recipe's stages keep their order."""
+    plain = config.model_dump(mode="json")
+    if isinstance(config, Recipe):
+        plain["stages"] = {n: json.loads(resolved_json(c)) for n, c in config.stages.items()}
+        return json.dumps(plain, separators=(",", ":"))
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"))
+
+
+@contextmanager
+def _collected(problems: list[str]) -> Generator[None]:
+    """Goes on after a mistake, so that all of them are reported together."""
+    try:
+        yield
+    except ConfigError as error:
+        problems += error.problems
+
+
+def _read(path: Path) -> Table:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = nearest(path.name, [file.name for file in path.parent.glob("*.toml")])
+        raise ConfigError([f"no such recipe{near}"], source=str(path)) from None
+    except (IsADirectoryError, UnicodeDecodeError):
+        raise ConfigError(["not a TOML text file"], source=str(path)) from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"line (\d+)", str(error))
+        line = [text.split("\n")[int(place[1]) - 1].strip()] if place else []
+        raise ConfigError([f"not valid TOML: {error}", *line], source=str(path)) from None
+
+
+def _tables(tree: Table) -> dict[str, Table]:
+    return {name: cast(Table, value) for name, value in tree.items() if isinstance(value, dict)}
+
+
+def _head(tree: Table) -> Recipe:
+    head = {name: tree[name] for name in HEAD if name in tree}
+    recipe = _merged(Recipe(stages={}), head, prefix="")
+    if problems := check(recipe):
+        raise ConfigError(problems)
+    return recipe
+
+
+def _strangers(tree: Table) -> list[str]:
+    """What stands above the first table and is neither the recipe's name nor its seed."""
+    tables = _tables(tree)
+    inside = [f"{name}.{path}" for name, table in tables.items() for path in _fields(name, table)]
+    strangers = [name for name in tree if name not in (*tables, *HEAD)]
+    return [
+        f"{name}: a stage is one table; write [{name}] once, not [[{name}]]"
+        if isinstance(tree[name], list)
+        else unknown_key(name, [*HEAD, *inside])
+        for name in strangers
+    ]
+
+
+def _override_recipe(tree: Table, text: str) -> None:
+    tables = _tables(tree)
+    stage, assignment = stage_of(text, tables)
+    if stage:
+        override(tables[stage], assignment, _fields(stage, tables[stage]))
+    else:
+        override(tree, assignment, Recipe.model_fields)
+
+
+def _fields(name: str, table: Table) -> dict[str, FieldInfo]:
+    """Every dotted path of a stage's table; none when nobody knows the stage."""
+    kind = STAGES.get(_tag(name, table))
+    return dict(paths(kind)) if kind else {}
+
+
+def _tag(name: str, table: Table) -> str:
+    return str(table.get("stage", name))
+
+
+def _default(name: str, table: Table) -> StageConfig:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise ConfigError([f"{name!r}: a stage's name has letters, digits, - and _"])
+    tag = _tag(name, table)
+    if tag not in STAGES:
+        remedy = "" if "stage" in table else f"; [{name}] needs a stage key if that is its own name"
+        problem = f"unknown stage {tag}{nearest(tag, STAGES)}{remedy} (stages: {', '.join(STAGES)})"
+        raise ConfigError([f"{name}: {problem}"])
+    return STAGES[tag]()
+
+
+def _overridden(
+    default: AnyConfig, table: Table, overrides: Sequence[str], *, source: str
+) -> AnyConfig:
+    problems: list[str] = []
+    fields = dict(paths(type(default)))
+    for text in overrides:
+        with _collected(problems):
+            override(table, text, fields)
+    with _collected(problems):
+        config = _merged(default, table, prefix="")
+        problems += check(config)
+        if not problems:
+            return config
+    raise ConfigError(problems, source=source)
+
+
+def _merged(default: AnyConfig, table: Table, *, prefix: str) -> AnyConfig:
+    """The default with a table's values written over it, validated key by key."""
+    section = type(default)
+    plain = _over(default.model_dump(mode="json"), table)
+    try:
+        return section.model_validate_json(json.dumps(plain, default=str), strict=True)
+    except ValidationError as error:
+        raise ConfigError(explain(error, section, prefix=prefix)) from error
+
+
+def _over(default: Table, table: Table) -> Table:
+    """A table's values over the defaults, section by section: a stage's own defaults stay."""
+    merged = dict(default)
+    for name, value in table.items():
+        below = merged.get(name)
+        if isinstance(below, dict) and isinstance(value, dict):
+            merged[name] = _over(cast(Table, below), cast(Table, value))
+        else:
+            merged[name] = value
+    return merged

@@ -1,0 +1,125 @@
+"""What no single key can say: settings that contradict each other, references between stages."""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+from palate.config.base import Config
+from palate.config.explain import nearest
+from palate.config.fields import paths, value_at
+from palate.config.stages import (
+    DpoConfig,
+    OnPolicyConfig,
+    PretrainConfig,
+    Recipe,
+    RlooConfig,
+)
+
+
+def check(config: Config) -> list[str]:
+    """One line per contradiction in a section, each with its reason and remedy."""
+    problems = [
+        f"{path}: {value} is not a finite number"
+        for path, value in _values(config)
+        if isinstance(value, float) and not math.isfinite(value)
+    ]
+    if isinstance(config, Recipe):
+        problems += _recipe(config)
+    if isinstance(config, OnPolicyConfig):
+        problems += _on_policy(config)
+    if isinstance(config, RlooConfig):
+        problems += _rloo(config)
+    if isinstance(config, DpoConfig):
+        problems += _dpo(config)
+    if isinstance(config, PretrainConfig):
+        problems += _pretrain(config)
+    return problems
+
+
+def check_references(config: Config, name: str, order: Sequence[str]) -> list[str]:
+    """One line per `@stage` in stage `name` that no earlier stage of the recipe answers to."""
+    earlier = order[: order.index(name)]
+    problems: list[str] = []
+    for path, target in references(config):
+        if target in earlier:
+            continue
+        if target in order:
+            reason = f"[{target}] does not come before [{name}]; move its table up"
+        else:
+            reason = f"the recipe has no stage {target}{nearest(target, order)}"
+        known = ", ".join(f"@{stage}" for stage in earlier) or "none"
+        problems.append(f"{path}: @{target}: {reason} (earlier stages: {known})")
+    return problems
+
+
+def references(config: Config) -> Iterator[tuple[str, str]]:
+    """(dotted path, stage name) of every value of the form `@stage`."""
+    for path, value in _values(config):
+        if isinstance(value, str) and value.startswith("@"):
+            yield path, value[1:]
+
+
+def _values(config: Config) -> Iterator[tuple[str, object]]:
+    for path, _ in paths(type(config)):
+        value = value_at(config, path)
+        many = cast(tuple[object, ...], value) if isinstance(value, tuple) else (value,)
+        yield from ((path, one) for one in many)
+
+
+def _recipe(config: Recipe) -> Iterator[str]:
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", config.name):
+        yield f"name: {config.name!r} names a folder: letters, digits, -, _ and dots"
+
+
+def _on_policy(config: OnPolicyConfig) -> Iterator[str]:
+    if config.sampling.top_p < 1:
+        yield (
+            f"sampling.top_p: {config.sampling.top_p} samples from a truncated policy but trains "
+            "the whole one, so every ratio and KL is wrong; on-policy stages need 1.0"
+        )
+    if config.kl.placement == "loss" and config.kl.estimator == "k1":
+        yield (
+            "kl.estimator: k1 in the loss has zero expected gradient, it does not regularise; "
+            'use kl.placement = "reward" or another estimator (k1_cumulative is exact)'
+        )
+    if config.kl.placement == "reward" and config.kl.estimator != "k1":
+        yield (
+            f"kl.estimator: {config.kl.estimator} would be ignored, the KL in the reward is always "
+            'k1; leave it out or set kl.placement = "loss"'
+        )
+    if config.minibatches > config.batch_prompts:
+        yield (
+            f"minibatches: {config.batch_prompts} groups (batch_prompts) cannot be split into "
+            f"{config.minibatches}"
+        )
+
+
+def _rloo(config: RlooConfig) -> Iterator[str]:
+    for name, value in (("epochs", config.epochs), ("minibatches", config.minibatches)):
+        if value > 1:
+            yield (
+                f"{name}: {value} would reuse rollouts of an older policy, which rloo has no ratio "
+                "to correct for; one update per rollout (ppo and grpo can do more)"
+            )
+
+
+def _dpo(config: DpoConfig) -> Iterator[str]:
+    if config.label_smoothing > 0 and config.loss not in ("cdpo", "robust"):
+        yield (
+            f'label_smoothing: {config.loss} does not read it; use loss = "cdpo" or '
+            '"robust", or leave it out'
+        )
+
+
+def _pretrain(config: PretrainConfig) -> Iterator[str]:
+    shape = config.architecture
+    if shape.hidden_size % shape.heads:
+        yield (
+            f"architecture.heads: {shape.heads} heads do not divide hidden_size {shape.hidden_size}"
+        )
+    if config.block_tokens > shape.context:
+        yield (
+            f"block_tokens: {config.block_tokens} tokens do not fit into architecture.context "
+            f"{shape.context}"
+        )

@@ -1,0 +1,180 @@
+"""The report: one self-contained HTML page, and the same content as JSON.
+
+What models wrote is untrusted: every text is escaped, and the page forbids scripts and requests.
+"""
+
+from typing import NamedTuple, Self
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from pydantic import model_validator
+
+from palate.evaluation import figures
+from palate.evaluation.figures import TrainingCurve
+from palate.evaluation.findings import Finding, Targets, findings
+from palate.evaluation.results import Evaluation
+from palate.evaluation.tables import headers, summary_rows
+from palate.evaluation.words import duration, interval, memory, percent, points
+from palate.records import Record
+
+
+class StageCost(Record):
+    """What one stage of the run took."""
+
+    name: str
+    stage: str
+    seconds: float
+    peak_memory_mib: float
+
+
+class Credit(Record):
+    """One response with the advantage of each of its tokens (positive: more of this)."""
+
+    policy: str
+    prompt: str
+    tokens: tuple[str, ...]
+    advantages: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Self:
+        if len(self.tokens) != len(self.advantages):
+            raise ValueError(f"{len(self.tokens)} tokens but {len(self.advantages)} advantages")
+        return self
+
+
+class ConfigText(Record):
+    """The resolved configuration of a stage, as text."""
+
+    name: str
+    text: str
+
+
+class RunFacts(Record):
+    """What somebody needs to make the same run again."""
+
+    seed: int
+    machine: str
+    versions: dict[str, str]
+    commands: tuple[str, ...]
+    hashes: dict[str, str]
+
+
+class ReportInputs(Record):
+    """Everything on the page but what is computed from it."""
+
+    title: str
+    evaluation: Evaluation
+    targets: Targets = Targets()
+    curves: tuple[TrainingCurve, ...] = ()
+    costs: tuple[StageCost, ...] = ()
+    credits: tuple[Credit, ...] = ()
+    configs: tuple[ConfigText, ...] = ()
+    facts: RunFacts
+
+
+class Report(Record):
+    """The inputs and what was found in them: `report.json`."""
+
+    inputs: ReportInputs
+    findings: tuple[Finding, ...]
+
+
+class CreditToken(NamedTuple):
+    """A token, its advantage, and the advantage as a share of the page's largest."""
+
+    text: str
+    advantage: float
+    share: float
+
+
+def report(inputs: ReportInputs) -> Report:
+    """Apply the rules."""
+    return Report(inputs=inputs, findings=findings(inputs.evaluation, inputs.targets))
+
+
+def page(report: Report) -> str:
+    """The report as one HTML document without scripts, requests or outside files."""
+    inputs, evaluation = report.inputs, report.inputs.evaluation
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            inputs=inputs,
+            evaluation=evaluation,
+            findings=report.findings,
+            headline=headline(evaluation),
+            headers=headers(evaluation),
+            rows=summary_rows(evaluation),
+            colors=figures.policy_colors(evaluation),
+            best=best_answers(evaluation),
+            win_rates=figures.win_rates(evaluation),
+            taste_rows=figures.rows_before_after(evaluation) if evaluation.reference.rows else None,
+            frontier=figures.frontier(evaluation, inputs.curves),
+            curves=figures.training_curves(evaluation, inputs.curves),
+            reliability=figures.reliability(evaluation.reward_model)
+            if evaluation.reward_model
+            else None,
+            credit_scale=credit_scale(inputs.credits),
+        )
+    )
+
+
+def headline(evaluation: Evaluation) -> str:
+    """The best policy by the lower end of its win rate under the taste, in one sentence."""
+    judged = [(p, p.against_baseline(evaluation.taste)) for p in evaluation.contenders]
+    compared = [(policy, c) for policy, c in judged if c]
+    if not compared:
+        return f"Only {evaluation.baseline} was evaluated: there is nothing to compare it with."
+    policy, best = max(compared, key=lambda pair: pair[1].win_rate.low)
+    at_most = "at most " if policy.kl_method == "bound" else ""
+    return (
+        f"{policy.name} wins {percent(best.win_rate.estimate)} of comparisons with {best.baseline} "
+        f"under {best.judge} (95 % interval {100 * best.win_rate.low:.1f} to "
+        f"{100 * best.win_rate.high:.1f}, {best.prompts} held-out prompts), "
+        f"{at_most}{policy.kl.estimate:.1f} nats away from it."
+    )
+
+
+def best_answers(evaluation: Evaluation) -> tuple[str, ...]:
+    """For each sample, the policy whose answer the taste scores highest; empty when none is scored."""
+    best = []
+    for sample in evaluation.samples:
+        scores = {
+            answer.policy: score.value
+            for answer in sample.answers
+            for score in answer.scores
+            if score.judge == evaluation.taste
+        }
+        best.append(max(scores, key=lambda policy: scores[policy]) if scores else "")
+    return tuple(best)
+
+
+def credit_scale(credits: tuple[Credit, ...]) -> float:
+    """The largest absolute advantage on the page: full color."""
+    return max((abs(a) for credit in credits for a in credit.advantages), default=0.0) or 1.0
+
+
+def credit_tokens(credit: Credit, scale: float) -> list[CreditToken]:
+    """The tokens of a response with their share of the scale, -1 to 1."""
+    pairs = zip(credit.tokens, credit.advantages, strict=True)
+    return [CreditToken(text, advantage, advantage / scale) for text, advantage in pairs]
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("palate.evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": percent,
+        "points": points,
+        "interval": interval,
+        "duration": duration,
+        "memory": memory,
+        "credit_tokens": credit_tokens,
+        "drawing": Markup,
+    }
+    return environment

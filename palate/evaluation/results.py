@@ -1,0 +1,193 @@
+"""What an evaluation says: frozen records, written as JSON by a stage and read by the report."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PlainSerializer
+
+from palate.maths.statistics import Interval
+from palate.records import Record, Sampling
+
+Estimate = Annotated[Interval, PlainSerializer(Interval._asdict)]
+"""An estimate and its 95 % interval; `{"estimate": .., "low": .., "high": ..}` in JSON."""
+
+
+class Comparison(Record):
+    """A policy against a baseline under one judge, on the same prompts.
+
+    `wins`, `ties` and `losses` count judged pairs; a tie is half a win in every rate. Intervals are
+    clustered by prompt. `flip_rate` is the share of pairs whose verdict changed when the sides were
+    swapped (0 for a judge that scores one response at a time); `invalid` pairs have no verdict.
+    """
+
+    policy: str
+    baseline: str
+    judge: str
+    prompts: int
+    wins: int
+    ties: int
+    losses: int
+    win_rate: Estimate
+    length_controlled: Estimate
+    longer_wins: Estimate
+    flip_rate: float = 0.0
+    invalid: int = 0
+
+
+class JudgeScore(Record):
+    """The mean score that a judge gives, in the judge's unit, clustered by prompt."""
+
+    judge: str
+    mean: Estimate
+
+
+class RowResult(Record):
+    """One row of the taste, a fraction of n responses (or matched pairs); n = 0: not measured.
+
+    >>> RowResult(name="admits uncertainty", value=0.75, n=200).value
+    0.75
+    """
+
+    name: str
+    value: float
+    n: int
+
+
+class PolicyResult(Record):
+    """How one policy behaves on the held-out prompts.
+
+    `kl` is KL(policy || baseline) per response in nats: the k1 estimate under the policy's own
+    samples, or for best-of-n the upper bound log n - (n - 1) / n. Lengths are tokens, `eos_rate` the
+    share of responses that ended by themselves, `repetition` the share of 4-grams seen before in the
+    same response. Seconds and memory are what it took to make the policy from the baseline.
+    """
+
+    name: str
+    responses: int
+    comparisons: tuple[Comparison, ...] = ()
+    kl: Estimate
+    kl_method: Literal["k1", "bound"] = "k1"
+    scores: tuple[JudgeScore, ...]
+    mean_length: Estimate
+    distinct_1: float
+    distinct_2: float
+    repetition: float
+    eos_rate: float
+    seconds: float = 0.0
+    peak_memory_mib: float = 0.0
+    rows: tuple[RowResult, ...] = ()
+    sums_right: RowResult = RowResult(name="sums right", value=0.0, n=0)
+
+    def against_baseline(self, judge: str) -> Comparison | None:
+        """The comparison under a judge, if there is one (the baseline has none)."""
+        return next((c for c in self.comparisons if c.judge == judge), None)
+
+    def score(self, judge: str) -> Interval | None:
+        """The mean score under a judge, if it scored this policy."""
+        return next((s.mean for s in self.scores if s.judge == judge), None)
+
+
+class CalibrationBin(Record):
+    """Held-out pairs of similar confidence: mean confidence and the share that was right."""
+
+    predicted: float
+    observed: Estimate
+    n: int
+
+
+class RewardModelResult(Record):
+    """What a reward model knows about held-out preferences, as fractions of pairs.
+
+    `length_ruler_accuracy` belongs to the better of the rulers "the longer wins" and "the shorter
+    wins"; `bayes_accuracy` is what the true taste itself would reach on the noisy labels. The
+    calibration error `ece` is compared with that of a perfectly calibrated model of equal
+    confidence. `probe` is the accuracy on pairs that differ in one row of the taste.
+    """
+
+    accuracy: Estimate
+    length_ruler_accuracy: float
+    bayes_accuracy: float | None = None
+    ece: float
+    ece_null_mean: float
+    ece_null_p95: float
+    brier: float
+    log_loss: float
+    bins: tuple[CalibrationBin, ...]
+    n_pairs: int
+    n_prompts: int
+    probe: tuple[RowResult, ...] = ()
+
+
+class BestOfN(Record):
+    """Best of n baseline samples, picked by the reward model: a KL bound in nats and mean scores."""
+
+    n: int = Field(ge=1)
+    kl_bound: float
+    scores: tuple[JudgeScore, ...]
+
+    def score(self, judge: str) -> Interval | None:
+        """The mean score under a judge, if it scored the samples."""
+        return next((s.mean for s in self.scores if s.judge == judge), None)
+
+
+class AnswerScore(Record):
+    """What a judge gave one response."""
+
+    judge: str
+    value: float
+
+
+class Answer(Record):
+    """One policy's response to a sample prompt."""
+
+    policy: str
+    text: str
+    scores: tuple[AnswerScore, ...] = ()
+
+
+class Sample(Record):
+    """A held-out prompt and what every policy wrote, for people to read."""
+
+    prompt: str
+    answers: tuple[Answer, ...]
+
+
+class Settings(Record):
+    """How the numbers were made."""
+
+    prompts: str
+    num_prompts: int
+    k: int
+    sampling: Sampling
+
+
+class Evaluation(Record):
+    """Everything an evaluation says.
+
+    `taste` is the judge that counts as the truth and `proxy` the reward model that was optimised
+    (empty: none). `policies` begins with the baseline. `seeds` are the training runs' seeds.
+    """
+
+    baseline: str
+    taste: str
+    proxy: str = ""
+    policies: tuple[PolicyResult, ...] = Field(min_length=1)
+    reward_model: RewardModelResult | None = None
+    best_of_n: tuple[BestOfN, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    settings: Settings
+    seeds: tuple[int, ...]
+
+    @property
+    def reference(self) -> PolicyResult:
+        """The baseline's own result."""
+        return next(policy for policy in self.policies if policy.name == self.baseline)
+
+    @property
+    def contenders(self) -> tuple[PolicyResult, ...]:
+        """Every policy but the baseline, in order."""
+        return tuple(policy for policy in self.policies if policy.name != self.baseline)
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """The taste and, when there is one, the reward model."""
+        return (self.taste, self.proxy) if self.proxy else (self.taste,)

@@ -1,0 +1,183 @@
+"""Low-rank adapters (Hu 2021, arXiv:2106.09685): several roles on one frozen backbone.
+
+Policy, critic and reward model are adapters with different names; the reference is the backbone
+with all of them off, bit for bit the network before any was added.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import peft
+import torch
+from peft.tuners.lora import Linear as LoraLinear
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import save_file
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from palate.config.common import LoraConfig
+from palate.models.build import seeded
+
+
+def add_adapter(
+    network: PreTrainedModel, lora: LoraConfig, *, name: str, seed: int
+) -> PreTrainedModel:
+    """The network with a trainable adapter added in place and everything else frozen.
+
+    An adapter starts as the identity (B = 0). The first one added is the one a plain forward uses;
+    others take part only inside `adapter(network, name)`. Earlier adapters and a score head keep
+    whether they train. Rank 0 adds nothing and returns the network with all weights trainable.
+    """
+    if lora.rank == 0:
+        return network
+    layers = _layers(network)
+    if name in adapter_names(network):
+        raise ValueError(f"the network already has an adapter {name!r}")
+    kept = [
+        parameter for layer in layers for parameter in _weights(layer) if parameter.requires_grad
+    ]
+    if isinstance(head := getattr(network, "score", None), nn.Module):
+        kept += [parameter for parameter in head.parameters() if parameter.requires_grad]
+    active = layers[0].active_adapters if layers else [name]
+    with seeded(seed):
+        peft.inject_adapter_in_model(_peft_config(network, lora), network, adapter_name=name)
+    _switch(network, lambda layer: layer.set_adapter(active))
+    network.requires_grad_(False)
+    for parameter in [*kept, *adapter_parameters(network, name).values()]:
+        parameter.requires_grad_(True)
+    return network
+
+
+def adapter_names(network: nn.Module) -> list[str]:
+    """The adapters of a network, sorted; empty for a plain network."""
+    return sorted({name for layer in _layers(network) for name in layer.lora_A})
+
+
+def adapter_parameters(network: nn.Module, name: str) -> dict[str, nn.Parameter]:
+    """One adapter's weights by their names in the network."""
+    _check(network, name)
+    return {
+        key: parameter
+        for prefix, layer in _named_layers(network).items()
+        for key, parameter in layer.named_parameters(prefix)
+        if key.startswith(f"{prefix}.lora_") and name in key.removeprefix(prefix).split(".")
+    }
+
+
+@contextmanager
+def adapter(network: nn.Module, name: str) -> Iterator[None]:
+    """The network computes with this adapter alone inside; what trains does not change."""
+    _check(network, name)
+    with _restored(network):
+        _switch(network, lambda layer: layer.set_adapter(name))
+        yield
+
+
+@contextmanager
+def adapters_off(network: nn.Module) -> Iterator[None]:
+    """The network is its backbone inside (the reference); what trains does not change."""
+    if not _layers(network):
+        raise ValueError("the network has no adapters, so switching them off gives no reference")
+    with _restored(network):
+        _switch(network, lambda layer: layer.enable_adapters(False))
+        yield
+
+
+def merged_state(network: PreTrainedModel, name: str) -> dict[str, torch.Tensor]:
+    """The state dict of the plain network whose weights are backbone plus adapter, W + s B A."""
+    _check(network, name)
+    layers = _named_layers(network)
+    deltas = {
+        f"{prefix}.weight": layer.get_delta_weight(name)
+        for prefix, layer in layers.items()
+        if name in layer.lora_A
+    }
+    merged: dict[str, torch.Tensor] = {}
+    for key, tensor in network.state_dict().items():
+        if any(key.startswith(f"{prefix}.lora_") for prefix in layers):
+            continue
+        plain = key.replace(".base_layer.", ".")
+        merged[plain] = tensor + deltas[plain].detach() if plain in deltas else tensor
+    return merged
+
+
+def save_adapter(network: PreTrainedModel, folder: Path, name: str) -> None:
+    """Write one adapter in PEFT's own format, to load onto the same backbone."""
+    _check(network, name)
+    state = peft.get_peft_model_state_dict(network, adapter_name=name)
+    config = copy.copy(cast("dict[str, peft.LoraConfig]", network.peft_config)[name])
+    config.inference_mode = True
+    config.target_modules = sorted(config.target_modules or ())
+    config.save_pretrained(str(folder))
+    weights = {f"base_model.model.{key}": value.contiguous() for key, value in state.items()}
+    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+
+
+def _peft_config(network: PreTrainedModel, lora: LoraConfig) -> peft.LoraConfig:
+    everything = lora.targets == "all-linear"
+    named = [target.strip() for target in lora.targets.split(",")]
+    return peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=cast("int", lora.alpha),  # PEFT divides it by the rank and nothing else
+        target_modules=lora.targets if everything else named,
+        # PEFT leaves a `score` head out of all-linear only when told the task.
+        task_type="SEQ_CLS" if hasattr(network, "score") else "CAUSAL_LM",
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in network.modules()),
+        base_model_name_or_path=network.name_or_path,
+    )
+
+
+def _named_layers(network: nn.Module) -> dict[str, LoraLinear]:
+    found = {
+        key: module for key, module in network.named_modules() if isinstance(module, LoraLayer)
+    }
+    for key, layer in found.items():
+        if not isinstance(layer, LoraLinear):
+            raise ValueError(
+                f"adapters go on linear layers, and {key} is none: change lora.targets"
+            )
+    return cast("dict[str, LoraLinear]", found)
+
+
+def _layers(network: nn.Module) -> list[LoraLinear]:
+    return list(_named_layers(network).values())
+
+
+def _weights(layer: LoraLinear) -> list[nn.Parameter]:
+    return [p for key, p in layer.named_parameters() if not key.startswith("base_layer.")]
+
+
+def _check(network: nn.Module, name: str) -> None:
+    names = adapter_names(network)
+    if name not in names:
+        raise ValueError(f"the network has no adapter {name!r}; it has {names or 'none'}")
+
+
+def _switch(network: nn.Module, switch: Callable[[LoraLinear], None]) -> None:
+    """Apply PEFT's switch to every layer, undoing what it does to requires_grad (peft #3447)."""
+    for layer in _layers(network):
+        flags = [(parameter, parameter.requires_grad) for parameter in _weights(layer)]
+        switch(layer)
+        for parameter, trains in flags:
+            parameter.requires_grad_(trains)
+
+
+@contextmanager
+def _restored(network: nn.Module) -> Iterator[None]:
+    before = {
+        id(layer): (layer.active_adapters, not layer.disable_adapters) for layer in _layers(network)
+    }
+
+    def restore(layer: LoraLinear) -> None:
+        active, enabled = before[id(layer)]
+        layer.set_adapter(active)
+        layer.enable_adapters(enabled)
+
+    try:
+        yield
+    finally:
+        _switch(network, restore)

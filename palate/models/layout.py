@@ -1,0 +1,151 @@
+"""Token groups laid out in rows for one forward pass: shared-prompt trees, or one row per response.
+
+Under "tree" a row holds `[prompt | response 1 | ... | response k]`, positions restart after the
+prompt, and a response sees the prompt and itself only; short trees share a row. Under "rows" each
+row is a prompt and one response, right-padded, for which plain causal attention needs no mask.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from palate.batches.groups import TokenGroup, token_group
+from palate.maths.shapes import TokenIds, TokenMask
+
+Layout = Literal["tree", "rows"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Groups as rows of token ids; `predicts` and `last` index the flattened [row, column] axis.
+
+    `segments` numbers prompts, responses and paddings, `roots` is the segment of the own prompt.
+    `predicts[i, t]` is where token t of response i is predicted: at the token before it, the last
+    prompt token for t = 0. `mask` is True where a response has a token; `last` is its last one.
+
+    >>> group = TokenGroup(id="p", prompt=(5, 6), responses=((7, 2),), masks=((True, True),))
+    >>> lay_out([group], layout="tree", pad_id=0, device=torch.device("cpu")).predicts.tolist()
+    [[1, 2]]
+    """
+
+    layout: Layout
+    ids: Tensor
+    positions: Tensor
+    segments: Tensor
+    roots: Tensor
+    predicts: TokenIds
+    last: Tensor
+    targets: TokenIds
+    mask: TokenMask
+
+    def visible(self) -> Tensor:
+        """[row, query, key]: True where the query may attend to the key."""
+        order = torch.arange(self.ids.shape[1], device=self.ids.device)
+        query, key = self.segments[:, :, None], self.segments[:, None, :]
+        related = (key == query) | (key == self.roots[:, :, None])
+        return related & (order <= order[:, None])
+
+    def distance(self) -> Tensor:
+        """[row, query, key]: how many tokens the key's position lies before the query's."""
+        return self.positions[:, :, None] - self.positions[:, None, :]
+
+
+def lay_out(
+    groups: Sequence[TokenGroup], *, layout: Layout, pad_id: int, device: torch.device
+) -> Rows:
+    """The rows of some groups; responses keep the groups' order. `pad_id` may be any known id."""
+    trees = _trees(groups, layout)
+    width = max(tree.num_tokens for tree in trees)
+    shelves = _shelved(trees, width) if layout == "tree" else [[i] for i in range(len(trees))]
+    cells: list[tuple[int, int, int, int]] = []  # id, position, segment, root
+
+    def place(tokens: Sequence[int], position: int, root: int) -> int:
+        start = len(cells)
+        cells.extend((token, position + t, start, root) for t, token in enumerate(tokens))
+        return start
+
+    spans: dict[int, list[tuple[int, int, int]]] = {}  # start, length, last prompt token
+    for row, shelf in enumerate(shelves, start=1):
+        for index in shelf:
+            tree = trees[index]
+            root = place(tree.prompt, 0, len(cells))
+            before = len(cells) - 1
+            spans[index] = [
+                (place(response, len(tree.prompt), root), len(response), before)
+                for response in tree.responses
+            ]
+        place([pad_id] * (row * width - len(cells)), 0, len(cells))
+    grid = torch.tensor(cells, device=device).view(len(shelves), width, 4)
+    ids, positions, segments, roots = grid.unbind(-1)
+    ordered = [span for index in range(len(trees)) for span in spans[index]]
+    start, length, before = torch.tensor(ordered, device=device).unbind(-1)
+    time = torch.arange(max(1, int(length.max())), device=device)
+    mask = time < length[:, None]
+    place_of = torch.where(mask, start[:, None] + time, before[:, None])
+    return Rows(
+        layout=layout,
+        ids=ids,
+        positions=positions,
+        segments=segments,
+        roots=roots,
+        predicts=torch.where(mask & (time > 0), place_of - 1, before[:, None]),
+        last=torch.where(length > 0, start + length - 1, before),
+        targets=ids.flatten()[place_of],
+        mask=mask,
+    )
+
+
+def plan(groups: Sequence[TokenGroup], *, budget: int, layout: Layout) -> list[list[int]]:
+    """Micro-batches of group indices whose padded area (rows x longest row) is within the budget.
+
+    Groups of like length go together, the longest first; a group over the budget goes alone.
+    `layout` is the most that the network can take; what each group gets is `choose`'s business.
+    """
+    batches: list[list[int]] = []
+    for kind in ("tree", "rows"):
+        chosen = [i for i, group in enumerate(groups) if choose([group], layout=layout) == kind]
+        rows, widest = 0, 0
+        for index in sorted(chosen, key=lambda i: -_widest(groups[i], kind)):
+            more = 1 if kind == "tree" else groups[index].k
+            if rows == 0 or (rows + more) * widest > budget:
+                batches.append([])
+                rows, widest = 0, _widest(groups[index], kind)
+            batches[-1].append(index)
+            rows += more
+    return batches
+
+
+def choose(groups: Sequence[TokenGroup], *, layout: Layout) -> Layout:
+    """The cheaper layout of some groups among those that the network can take."""
+    if layout == "rows":
+        return "rows"
+    return "tree"
+
+
+def _trees(groups: Sequence[TokenGroup], layout: Layout) -> list[TokenGroup]:
+    """Under "rows", every response becomes a group of its own."""
+    if layout == "tree":
+        return list(groups)
+    return [token_group(g.id, g.prompt, (response,)) for g in groups for response in g.responses]
+
+
+def _widest(group: TokenGroup, layout: Layout) -> int:
+    return max(tree.num_tokens for tree in _trees([group], layout))
+
+
+def _shelved(trees: Sequence[TokenGroup], width: int) -> list[list[int]]:
+    """Trees packed into rows of a width, first fit by decreasing size (Johnson 1973)."""
+    shelves: list[list[int]] = []
+    room: list[int] = []
+    for index in sorted(range(len(trees)), key=lambda i: -trees[i].num_tokens):
+        size = trees[index].num_tokens
+        shelf = next((s for s, left in enumerate(room) if left >= size), len(room))
+        if shelf == len(room):
+            shelves.append([])
+            room.append(width)
+        shelves[shelf].append(index)
+        room[shelf] -= size
+    return shelves

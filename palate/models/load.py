@@ -1,0 +1,195 @@
+"""Policies in and out of folders in the plain Hugging Face format."""
+
+import copy
+import os
+import secrets
+import shutil
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+import torch
+from peft import PeftConfig, PeftModel
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils.peft_utils import find_adapter_config_file
+
+from palate.config.common import PromptConfig
+from palate.models.adapters import adapter_names, merged_state, save_adapter
+from palate.models.build import eos_ids_of, sampling_defaults, seeded, without_dropout
+from palate.models.tokens import Encoder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A policy and its tokenizer; `source` is the folder or Hub name they came from."""
+
+    network: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    source: str
+
+    def encoder(self, prompt: PromptConfig) -> Encoder:
+        """The encoder of this policy: its tokenizer, the ids that end a response, its context."""
+        return encoder_of(self.network, self.tokenizer, prompt)
+
+
+def encoder_of(
+    network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: PromptConfig
+) -> Encoder:
+    """The encoder of a network and its tokenizer."""
+    return Encoder(
+        tokenizer, prompt, eos_ids=declared_eos_ids(network), context=context_of(network)
+    )
+
+
+def context_of(network: PreTrainedModel) -> int | None:
+    """The longest sequence in tokens that the positions allow; None without such a limit."""
+    # Absent from architectures without positions (ALiBi, state-space).
+    return getattr(network.config.get_text_config(), "max_position_embeddings", None)
+
+
+def declared_eos_ids(network: PreTrainedModel) -> frozenset[int]:
+    """The end-of-sequence ids of the generation config (Llama 3 has several), or of the config."""
+    own = eos_ids_of(network.config.get_text_config())
+    if not network.can_generate() or network.generation_config is None:
+        return own
+    return eos_ids_of(network.generation_config) or own
+
+
+def load_policy(source: str, *, device: torch.device | str = "cpu") -> LoadedModel:
+    """A causal language model with fp32 weights and no dropout, in eval mode, all of it trainable.
+
+    A PEFT adapter (a folder or Hub name with `adapter_config.json`) is merged into its base, so
+    that it is also the reference that training starts from. Code from the Hub never runs.
+    """
+    source = resolved(source)
+    if find_adapter_config_file(source) is None:
+        network = load_network(AutoModelForCausalLM, source)
+        tokenizer_source = source
+    else:
+        base = resolved(str(PeftConfig.from_pretrained(source).base_model_name_or_path))
+        with seeded(0):  # PEFT draws weights before it reads them
+            network = PeftModel.from_pretrained(load_network(AutoModelForCausalLM, base), source)
+        network = network.merge_and_unload().requires_grad_(True)
+        own = Path(source, "tokenizer_config.json").is_file()
+        tokenizer_source = source if own else base
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_source, trust_remote_code=False)
+    return LoadedModel(network=placed(network, device), tokenizer=tokenizer, source=source)
+
+
+def save_policy(
+    network: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    *,
+    prompt_format: Literal["chat", "raw"],
+    adapter: str = "policy",
+) -> None:
+    """Write a policy that plain transformers, pipelines and inference servers load as it is.
+
+    The main weights have the adapter of that name merged, because that loads everywhere; the
+    adapter by itself goes to `adapter/` in PEFT's format, because that is small to share. The
+    generation config samples at temperature 1 without top-k and stops at every EOS id. A policy of
+    raw prompts is saved without a chat template: it was not trained to follow one.
+    """
+    encoder = encoder_of(network, tokenizer, PromptConfig(format=prompt_format))
+    tokenizer = copy.deepcopy(tokenizer)
+    if prompt_format == "raw":
+        tokenizer.chat_template = None
+    with published(folder) as temporary:
+        write_network(network, network.config, temporary, adapter=adapter)
+        tokenizer.save_pretrained(temporary)
+        sampling_defaults(tokenizer, encoder.eos_ids).save_pretrained(temporary)
+        if adapter_names(network):
+            save_adapter(network, temporary / "adapter", adapter)
+
+
+def load_network(
+    kind: type[AutoModelForCausalLM | AutoModelForSequenceClassification], source: str
+) -> PreTrainedModel:
+    """The network of a source as one kind; raises when the checkpoint lacks some of its weights."""
+    try:
+        config = without_dropout(AutoConfig.from_pretrained(source, trust_remote_code=False))
+        with seeded(0):
+            loaded = kind.from_pretrained(
+                source,
+                config=config,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+    except OSError as error:
+        error.add_note(f"{source!r} is no folder with a model, and was not found on the Hub either")
+        raise
+    network, info = cast("tuple[PreTrainedModel, dict[str, Collection[str]]]", loaded)
+    missing = sorted(info["missing_keys"])
+    # With tied embeddings a reward model's backbone would pass for a policy.
+    surplus = sorted({"score.weight"} & set(info["unexpected_keys"]))
+    if missing or surplus:
+        problem = f"lacks {missing[0]}" if missing else f"has {surplus[0]}"
+        raise ValueError(f"{source} is not a {type(network).__name__}: it {problem}")
+    return network
+
+
+def placed(network: PreTrainedModel, device: torch.device | str) -> PreTrainedModel:
+    """The network on a device, in eval mode."""
+    nn.Module.to(network, device)
+    return network.eval()
+
+
+def resolved(source: str) -> str:
+    """A folder with a model, or what can be a Hub name; anything else raises with a remedy."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+            raise FileNotFoundError(
+                f"the folder {source} has no config.json: give the folder that holds the model"
+            )
+        return str(folder)
+    if source.startswith((".", "/", "~")) or source.count("/") > 1 or not source:
+        raise FileNotFoundError(
+            f"there is no folder {source!r}: run the stage that writes it, or give a Hub name "
+            "such as `owner/name`"
+        )
+    return source
+
+
+def write_network(
+    network: PreTrainedModel,
+    config: PreTrainedConfig,
+    folder: Path,
+    *,
+    adapter: str,
+    replaced: Iterable[tuple[str, torch.Tensor]] = (),
+) -> None:
+    """Write weights (an adapter merged, some tensors replaced) and a configuration."""
+    merged = merged_state(network, adapter) if adapter_names(network) else network.state_dict()
+    network.save_pretrained(folder, state_dict=merged | dict(replaced))
+    config.architectures = [type(network).__name__]
+    config.save_pretrained(folder)
+
+
+@contextmanager
+def published(folder: Path) -> Iterator[Path]:
+    """A folder to write into that takes the final name when the block ends without an exception."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+    except BaseException:
+        shutil.rmtree(temporary)
+        raise
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(temporary, folder)

@@ -1,0 +1,264 @@
+"""Between text and token ids: prompts, responses, groups, demonstrations and documents.
+
+Sampled ids are never decoded and encoded again on their way to training. Where text has to become
+ids, prompt and response are rendered together and split where the prompt ends.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from transformers import PreTrainedTokenizerBase
+
+from palate.batches.groups import TokenGroup, token_group
+from palate.config.common import PromptConfig
+from palate.interfaces import TokenPrompt
+from palate.records import Demonstration, Group, Message, Prompt, Response, content_id
+
+_PROBE = (Message(role="user", content="x"), Message(role="assistant", content="x"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecialIds:
+    """The ids of a tokenizer's special tokens; None where it has no such token."""
+
+    bos: int | None
+    eos: int | None
+    pad: int | None
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> SpecialIds:
+    """A tokenizer's special ids, typed."""
+    tokens = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    bos, eos, pad = (cast("int | None", token) for token in tokens)
+    return SpecialIds(bos=bos, eos=eos, pad=pad)
+
+
+class Encoder:
+    """A tokenizer and the way prompts are written: everything that turns text into ids and back.
+
+    `eos_ids` are the ids that end a response: the tokenizer's EOS, the ids given by the caller (a
+    generation config lists several for some models), and for chat prompts the token with which
+    the template closes an assistant turn. `pad_id` may be one of them, since masks come from
+    lengths. `context` is the model's longest sequence in tokens (None: no limit).
+
+    Two counters tell what could not be taken literally: `boundary_merges`, responses whose first
+    characters would have merged with the prompt and were tokenized alone, and `foreign_responses`,
+    stored ids of another tokenizer, replaced by tokenizing their text.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        config: PromptConfig,
+        *,
+        eos_ids: Iterable[int] = (),
+        context: int | None = None,
+    ) -> None:
+        if config.format == "chat" and tokenizer.chat_template is None:
+            raise ValueError(
+                "the tokenizer has no chat template: set prompt.format=raw, or give the tokenizer "
+                "a chat_template"
+            )
+        self.tokenizer, self.config, self.context = tokenizer, config, context
+        ids = special_ids(tokenizer)
+        self._bos_id = ids.bos
+        # Some templates leave BOS to the tokenizer.
+        self._adds_bos = tokenizer("")["input_ids"][:1] == [ids.bos]
+        self.boundary_merges = 0
+        self.foreign_responses = 0
+        self.eos_ids = frozenset(eos_ids) | self._own_eos_ids(ids.eos)
+        if not self.eos_ids:
+            raise ValueError(
+                "the tokenizer has no end-of-sequence token, so no response could end: "
+                "set its eos_token"
+            )
+        self._eos_id = min(self.eos_ids) if ids.eos is None else ids.eos
+        self.pad_id = self._eos_id if ids.pad is None else ids.pad
+
+    def encode_prompt(self, prompt: Prompt) -> TokenPrompt:
+        """The prompt's ids up to where the response starts; BOS comes first, exactly once."""
+        return TokenPrompt(id=prompt.id, ids=self._prompt_ids(prompt))
+
+    def encode_response(self, prompt: Prompt, text: str, *, finished: bool) -> tuple[int, ...]:
+        """A response text's ids after its prompt, with exactly one EOS if finished, else none."""
+        return self._response_ids(prompt, self._prompt_ids(prompt), text, finished)
+
+    def encode_group(self, group: Group) -> TokenGroup:
+        """A group as ids: the sampled ids where the responses have them, else their text."""
+        start = self._prompt_ids(group.prompt)
+        responses = tuple(self._stored_ids(group.prompt, start, r) for r in group.responses)
+        return token_group(group.prompt.id, start, responses)
+
+    def encode_demonstration(
+        self, demonstration: Demonstration, *, train_on: Literal["last", "all"]
+    ) -> TokenGroup:
+        """A demonstration as a group of one.
+
+        With `all`, the prompt ends where the first assistant turn begins, the response runs to the
+        end, and the mask is True on assistant turns and their EOS. A conversation's opening turn is
+        never trained, because there is no prompt to write it for.
+        """
+        if train_on == "all":
+            return self._all_turns(demonstration)
+        prompt = demonstration.prompt
+        start = self._prompt_ids(prompt)
+        response = self._response_ids(prompt, start, demonstration.response, True)
+        return token_group(prompt.id, start, (response,))
+
+    def encode_text(self, text: str) -> TokenGroup:
+        """A document to pretrain on: BOS (or EOS) is the prompt, the text and EOS the response."""
+        first = self._eos_id if self._bos_id is None else self._bos_id
+        body = (*self._plain(text), self._eos_id)
+        return token_group(content_id(text), (first,), (body,))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of a response up to its first EOS, without special tokens."""
+        text = self.tokenizer.decode(
+            list(ids[: self._end(ids)]),
+            skip_special_tokens=True,
+            clean_up_tokenization_spaces=False,
+        )
+        return cast("str", text)
+
+    def admits_prompt(self, prompt: TokenPrompt) -> bool:
+        """Whether a prompt is short enough; a longer one raises with `prompt.over_long=error`."""
+        return self._admits(len(prompt.ids), 0, self.context)
+
+    def admits(self, group: TokenGroup, *, max_response_tokens: int) -> bool:
+        """Whether the prompt and *every* response are short enough (nothing is ever truncated).
+
+        With `prompt.over_long=error` a longer group raises; with `skip` the caller filters by the
+        answer, `[g for g in groups if encoder.admits(g, ...)]`, and can count what it dropped. One
+        long response drops its whole group, so a chosen text never stays without its rejected one.
+        """
+        return self._admits(len(group.prompt), max(map(len, group.responses)), max_response_tokens)
+
+    def _admits(self, prompt: int, response: int, max_response: int | None) -> bool:
+        problems = []
+        if prompt > self.config.max_tokens:
+            problems.append(
+                f"the prompt has {prompt} tokens, prompt.max_tokens={self.config.max_tokens}"
+            )
+        if max_response is not None and response > max_response:
+            problems.append(f"a response has {response} tokens, max_response_tokens={max_response}")
+        if self.context is not None and prompt + response > self.context:
+            problems.append(
+                f"together {prompt + response} tokens, the model's context is {self.context}"
+            )
+        if problems and self.config.over_long == "error":
+            raise ValueError(
+                f"too long: {'; '.join(problems)}. Raise the limit, shorten the row, "
+                "or set prompt.over_long=skip"
+            )
+        return not problems
+
+    def _prompt_ids(self, prompt: Prompt) -> tuple[int, ...]:
+        if self.config.format == "chat":
+            if prompt.token_ids:
+                raise ValueError("a prompt of token_ids has no turns to render: prompt.format=raw")
+            return self._chat(prompt.messages, "open")
+        if prompt.token_ids:
+            return prompt.token_ids
+        return self._with_bos(self._plain(prompt.text))
+
+    def _response_ids(
+        self, prompt: Prompt, start: tuple[int, ...], text: str, finished: bool
+    ) -> tuple[int, ...]:
+        if prompt.token_ids:
+            return self._ended(self._content(text), finished)
+        if self.config.format == "chat":
+            turn = Message(role="assistant", content=text)
+            whole = self._chat((*prompt.messages, turn), "closed")
+        else:
+            whole = self._with_bos(self._plain(prompt.text + text))
+        if whole[: len(start)] == start:
+            return self._ended(whole[len(start) :], finished)
+        self.boundary_merges += 1
+        return self._ended(self._content(text), finished)
+
+    def _stored_ids(
+        self, prompt: Prompt, start: tuple[int, ...], response: Response
+    ) -> tuple[int, ...]:
+        if response.token_ids:
+            if self.decode(response.token_ids) == response.text:
+                return response.token_ids
+            self.foreign_responses += 1
+        return self._response_ids(prompt, start, response.text, response.finish == "stop")
+
+    def _all_turns(self, demonstration: Demonstration) -> TokenGroup:
+        if self.config.format != "chat":
+            raise ValueError("train_on=all needs turns, and prompt.format=raw has none: use `last`")
+        messages = demonstration.messages
+        whole = self._chat(messages, "closed")
+        mask = [False] * len(whole)
+        start = end = 0
+        for index in range(1, len(messages)):
+            if messages[index].role != "assistant":
+                continue
+            opened = self._chat(messages[:index], "open")
+            closed = self._chat(messages[: index + 1], "closed")
+            end = len(opened) + self._end(closed[len(opened) :]) + 1
+            if whole[: len(opened)] != opened or whole[:end] != closed[:end] or end > len(closed):
+                raise ValueError(
+                    f"the chat template rewrites turn {index} when later turns follow, or does not "
+                    "close it with an EOS token, so train_on=all has no ids to train on: use "
+                    "train_on=last"
+                )
+            mask[len(opened) : end] = [True] * (end - len(opened))
+            start = start or len(opened)
+        return TokenGroup(
+            id=demonstration.prompt.id,
+            prompt=whole[:start],
+            responses=(whole[start:end],),
+            masks=(tuple(mask[start:end]),),
+        )
+
+    def _chat(
+        self, messages: Sequence[Message], ending: Literal["open", "closed"]
+    ) -> tuple[int, ...]:
+        """The rendered turns, `open` for the assistant to write the next one, or `closed`.
+
+        Control tokens that someone typed into a message are encoded as the text they are.
+        """
+        ids = self.tokenizer.apply_chat_template(
+            [{"role": message.role, "content": message.content} for message in messages],
+            add_generation_prompt=ending == "open",
+            tokenize=True,
+            return_dict=False,
+            sanitize_control_tokens=True,
+        )
+        turns = tuple(cast("list[int]", ids))
+        return self._with_bos(turns) if self._adds_bos else turns
+
+    def _with_bos(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        bos = self._bos_id
+        return ids if bos is None or ids[:1] == (bos,) else (bos, *ids)
+
+    def _plain(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _content(self, text: str) -> tuple[int, ...]:
+        ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return tuple(ids)
+
+    def _end(self, ids: Sequence[int]) -> int:
+        """The index of the first EOS, or the length."""
+        return next((t for t, token in enumerate(ids) if token in self.eos_ids), len(ids))
+
+    def _ended(self, ids: tuple[int, ...], finished: bool) -> tuple[int, ...]:
+        end = self._end(ids)
+        if not finished:
+            return ids[:end]
+        return ids[: end + 1] if end < len(ids) else (*ids, self._eos_id)
+
+    def _own_eos_ids(self, eos_id: int | None) -> frozenset[int]:
+        """The tokenizer's EOS and the first special token after the text of an assistant turn."""
+        own = {eos_id}
+        if self.config.format == "chat":
+            opened, closed = self._chat(_PROBE[:1], "open"), self._chat(_PROBE, "closed")
+            if closed[: len(opened)] == opened:
+                added = self.tokenizer.added_tokens_decoder
+                tail = (t for t in closed[len(opened) :] if t in added and added[t].special)
+                own.add(next(tail, None))
+        return frozenset(token for token in own if token is not None)

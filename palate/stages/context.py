@@ -1,0 +1,74 @@
+"""What a running stage is given, and how the names in its config become data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from palate.store.errors import DataError
+from palate.store.runs import StageDir
+from palate.training.monitor import Monitor
+
+MODEL = "model"
+GROUPS = "groups.jsonl"
+PREFERENCES = "preferences.jsonl"
+HELD_OUT = "held_out.jsonl"
+DEMONSTRATIONS = "demonstrations.jsonl"
+PROMPTS = "prompts.jsonl"
+CORPUS = "corpus.jsonl"
+EVALUATION = "evaluation.json"
+CREDIT = "credit.json"
+TIMING = "timing.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageContext:
+    """A stage's folder, seed, monitor, and the artifacts of the stages that it may refer to.
+
+    `artifacts` maps the name of every earlier stage of the run to its folder; `project` is the
+    run's name in the database at `store_url`.
+    """
+
+    name: str
+    folder: StageDir
+    seed: int
+    monitor: Monitor
+    artifacts: Mapping[str, Path]
+    store_url: str
+    project: str
+
+    def artifact(self, reference: str) -> Path:
+        """The folder of `@stage`."""
+        name = reference.removeprefix("@")
+        if name not in self.artifacts:
+            known = ", ".join(f"@{n}" for n in self.artifacts) or "none"
+            raise DataError(
+                source=reference,
+                problem="no such stage has run here",
+                remedy=f"known stages: {known}; or give a folder, a file or a Hub name",
+            )
+        return self.artifacts[name]
+
+    def model(self, reference: str) -> str:
+        """The model folder of `@stage`, else the folder or Hub name as it is."""
+        return str(self.artifact(reference) / MODEL) if reference.startswith("@") else reference
+
+    def source(self, reference: str) -> str:
+        """The folder of `@stage`, else the file, folder or Hub name as it is."""
+        return str(self.artifact(reference)) if reference.startswith("@") else reference
+
+    def data(self, reference: str, *files: str) -> str:
+        """The first of `files` that `@stage` wrote; `@stage/file` and other names are taken as is."""
+        if not reference.startswith("@"):
+            return reference
+        stage, _, file = reference.partition("/")
+        if file:
+            return str(self.artifact(stage) / file)
+        folder = self.artifact(reference)
+        for name in files:
+            if (folder / name).is_file():
+                return str(folder / name)
+        raise DataError(
+            source=reference,
+            problem=f"that stage wrote none of {', '.join(files)}",
+            remedy="refer to a stage that writes it (sample writes groups, judge preferences)",
+        )

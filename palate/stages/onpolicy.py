@@ -1,0 +1,137 @@
+"""`ppo`, `grpo` and `rloo`: one stage, because they are one loop."""
+
+import torch
+
+from palate.algorithms.onpolicy import ALGORITHMS
+from palate.config.stages import PpoConfig
+from palate.maths.seeds import seed
+from palate.models.load import load_policy, save_policy
+from palate.models.reward_model import ValueModel, critic_from, load_reward
+from palate.models.roles import CriticRole
+from palate.stages import sources
+from palate.stages.context import CREDIT, MODEL, StageContext
+from palate.stages.policies import (
+    OpenPolicy,
+    names_model,
+    open_policy,
+    open_scorer,
+    with_reference,
+)
+from palate.training.checkpoints import Checkpoints
+from palate.training.control import certified_bound
+from palate.training.improve import Actors, OnlineLoop, OnPolicyConfig, Step
+from palate.training.learner import LocalLearner
+
+_CREDIT_ROWS = 12
+_CERTIFICATE_PROMPTS = 512
+
+
+def run(config: OnPolicyConfig, context: StageContext) -> dict[str, float]:
+    """Improve the policy against the reward, save it, and keep some responses with their credit."""
+    policy = open_policy(
+        context,
+        config.model,
+        prompt=config.prompt,
+        compute=config.compute,
+    )
+    policy, reference = with_reference(
+        policy,
+        config.lora,
+        temperature=config.sampling.temperature,
+        run_seed=context.seed,
+    )
+    updates = config.steps * config.epochs * config.minibatches
+    actors = Actors(
+        policy=LocalLearner(
+            policy.role(temperature=config.sampling.temperature),
+            config.optimizer,
+            total_updates=updates,
+            budget=config.compute.micro_batch_tokens,
+        ),
+        reference=reference,
+        sampler=policy.sampler(config.sampling),
+        scorer=open_scorer(
+            context,
+            config.reward,
+            prompt=config.prompt,
+            compute=config.compute,
+            policy=policy.tokenizer,
+        ),
+        encoder=policy.encoder,
+        critic=_critic(config, context, policy, updates) if config.stage == "ppo" else None,
+    )
+    loop = OnlineLoop(actors, ALGORITHMS[config.stage], config, run_seed=context.seed)
+    prompts = sources.prompts(context, config.prompts)
+    last = loop.run(
+        prompts,
+        monitor=context.monitor,
+        checkpoints=Checkpoints(
+            context.folder.folder("checkpoints"), every=config.checkpoint_steps
+        ),
+    )
+    summary = {"steps": float(config.steps), "kl/coef": loop.controller.coef}
+    if config.kl.control == "hard":
+        summary |= _certify(loop, prompts[:_CERTIFICATE_PROMPTS], context)
+    save_policy(
+        policy.network,
+        policy.tokenizer,
+        context.folder.path / MODEL,
+        prompt_format=config.prompt.format,
+    )
+    if last is not None:
+        context.folder.write_json(CREDIT, credit(last, policy))
+    return summary
+
+
+def _critic(
+    config: PpoConfig, context: StageContext, policy: OpenPolicy, updates: int
+) -> LocalLearner:
+    """A value model on the reward model's backbone when the reward is one, else on the policy's."""
+    if config.critic_from == "reward" and names_model(config.reward):
+        backbone = load_reward(context.model(config.reward), device=policy.device).network
+    else:
+        backbone = load_policy(context.model(config.model), device=policy.device).network
+    network: ValueModel = critic_from(backbone).to(policy.device)
+    return LocalLearner(
+        CriticRole(network, layout=policy.layout, scope=policy.precision),
+        config.critic_optimizer,
+        total_updates=updates,
+        budget=config.compute.micro_batch_tokens,
+    )
+
+
+def _certify(loop: OnlineLoop, prompts: list, context: StageContext) -> dict[str, float]:
+    """Fresh rollouts certify the final policy; failing that, the last certified weights return."""
+    budget = loop.config.kl.target
+    fresh = loop.roll_out(prompts, seed(context.seed, "certificate"))
+    bound = certified_bound(fresh.rollouts)
+    if bound > budget and loop.certified:
+        learner = loop.actors.policy
+        with torch.no_grad():
+            for name, parameter in zip(learner.names, learner.parameters, strict=True):
+                parameter.copy_(loop.certified[f"weight.{name}"])
+        fresh = loop.roll_out(prompts, seed(context.seed, "certificate", "restored"))
+        bound = certified_bound(fresh.rollouts)
+    return {
+        "kl/certified_bound": bound,
+        "kl/budget": budget,
+        "kl/certified": float(bound <= budget),
+    }
+
+
+def credit(step: Step, policy: OpenPolicy) -> list[dict[str, object]]:
+    """Responses of the last step with the advantage of each token, for the report."""
+    rows: list[dict[str, object]] = []
+    k = step.groups[0].k
+    for index, group in enumerate(step.groups[:_CREDIT_ROWS]):
+        response, row = group.responses[0], index * k
+        length = len(response.token_ids)
+        rows.append(
+            {
+                "prompt": group.prompt.text,
+                "tokens": [policy.tokenizer.decode([t]) for t in response.token_ids],
+                "advantages": step.experience.advantages[row, :length].tolist(),
+                "score": float(step.rollouts.scores[row]),
+            }
+        )
+    return rows

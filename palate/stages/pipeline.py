@@ -1,0 +1,154 @@
+"""Running stages: resolve what they read, skip what is finished, resume what is not."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from palate.config.load import resolved_json
+from palate.config.stages import Recipe, StageConfig
+from palate.feedback.functions import parse_function
+from palate.maths.seeds import seed as named_seed
+from palate.stages import dpo, evaluate, judge, onpolicy, prepare, pretrain, report, reward, sample, sft
+from palate.stages.context import TIMING, StageContext
+from palate.stages.progress import StageMonitor
+from palate.stages.resources import Stopwatch
+from palate.store.files import sha256_file, sha256_tree, write_text
+from palate.store.runs import RunDir, StageDir, code_version, fingerprint
+
+STAGE_RUNS: dict[str, Callable[[Any, StageContext], dict[str, float]]] = {
+    "pretrain": pretrain.run,
+    "prepare": prepare.run,
+    "sft": sft.run,
+    "sample": sample.run,
+    "judge": judge.run,
+    "reward": reward.run,
+    "ppo": onpolicy.run,
+    "grpo": onpolicy.run,
+    "rloo": onpolicy.run,
+    "dpo": dpo.run,
+    "evaluate": evaluate.run,
+    "report": report.run,
+}
+
+
+def run_recipe(recipe: Recipe, *, root: Path, console: Console) -> Path:
+    """Run every stage of a recipe in order; finished ones with the same inputs are skipped."""
+    run = RunDir(root / "runs", recipe.name)
+    artifacts: dict[str, Path] = {}
+    with run.lock():
+        for index, (name, config) in enumerate(recipe.stages.items(), start=1):
+            folder = run.stage(index, name)
+            seed = named_seed(recipe.seed, name) if config.seed is None else config.seed
+            run_one(name, config, folder, seed, artifacts, root=root, console=console)
+            artifacts[name] = folder.path
+    return run.path
+
+
+def run_stage(
+    name: str, config: StageConfig, *, run: str, seed: int, root: Path, console: Console
+) -> Path:
+    """Run one stage into a run; `@name` refers to the stages that have finished there."""
+    directory = RunDir(root / "runs", run)
+    with directory.lock():
+        existing = stage_folders(directory.path)
+        index = existing[name][0] if name in existing else len(existing) + 1
+        folder = directory.stage(index, name)
+        artifacts = {n: path for n, (_, path) in existing.items() if n != name}
+        own_seed = named_seed(seed, name) if config.seed is None else config.seed
+        run_one(name, config, folder, own_seed, artifacts, root=root, console=console)
+    return folder.path
+
+
+def stage_folders(run: Path) -> dict[str, tuple[int, Path]]:
+    """(number, folder) of every stage of a run by its name."""
+    found: dict[str, tuple[int, Path]] = {}
+    for path in sorted(run.glob("[0-9]*-*")):
+        number, _, name = path.name.partition("-")
+        found[name] = (int(number), path)
+    return found
+
+
+def run_one(
+    name: str,
+    config: StageConfig,
+    folder: StageDir,
+    seed: int,
+    artifacts: Mapping[str, Path],
+    *,
+    root: Path,
+    console: Console,
+) -> None:
+    """Skip, resume or run one stage; the manifest is written last."""
+    stage: str = getattr(config, "stage")  # noqa: B009
+    text = resolved_json(config)
+    inputs = input_hashes(config, artifacts)
+    mark = fingerprint(stage, text, inputs, seed, code_version())
+    if folder.is_finished(mark):
+        console.print(f"[bold]{name:<14}[/] finished before, skipped")
+        return
+    begun = folder.path / "begun.json"
+    if not begun.is_file() or json.loads(begun.read_text(encoding="utf-8")) != mark:
+        folder.clear()
+        folder.write_config(text)
+        write_text(begun, json.dumps(mark))
+    with StageMonitor(name, folder, console) as monitor, Stopwatch() as watch:
+        context = StageContext(
+            name=name,
+            folder=folder,
+            seed=seed,
+            monitor=monitor,
+            artifacts=artifacts,
+            store_url=f"sqlite:///{root / 'palate.db'}",
+            project=folder.path.parent.name,
+        )
+        try:
+            summary = STAGE_RUNS[stage](config, context)
+        finally:
+            seconds = save_timing(folder.path / TIMING, watch)
+    folder.finish(
+        stage=stage, name=name, seed=seed, fingerprint=mark, inputs=inputs, summary=summary
+    )
+    console.print(f"[bold]{name:<14}[/] {seconds:6.1f} s   {headline(summary)}")
+
+
+def save_timing(path: Path, watch: Stopwatch) -> float:
+    """Add this process's share to the stage's seconds; timing is no output and is never hashed."""
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    usage = watch.usage
+    seconds = before.get("seconds", 0.0) + usage.seconds
+    peak = max(before.get("peak_memory_mib", 0.0), usage.peak_memory_mib)
+    write_text(path, json.dumps({"seconds": seconds, "peak_memory_mib": peak}))
+    return seconds
+
+
+def headline(summary: Mapping[str, float]) -> str:
+    """The first few numbers of a stage's summary, for its line on the terminal."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in list(summary.items())[:6])
+
+
+def input_hashes(config: StageConfig, artifacts: Mapping[str, Path]) -> dict[str, str]:
+    """Content hashes of all that the config names: earlier stages, files and folders."""
+    named: list[str] = []
+    for value in dict(config).values():
+        if isinstance(value, str):
+            named += [part.strip() for part in value.split(",")]
+        elif isinstance(value, tuple):
+            named += [part for part in value if isinstance(part, str)]
+    hashes: dict[str, str] = {}
+    for name in list(named):
+        function = parse_function(name)
+        if function is not None:
+            named += [str(function.path), function.argument]
+    for name in named:
+        path = Path(name)
+        stage = name.partition("/")[0].removeprefix("@")
+        if name.startswith("@") and stage in artifacts:
+            hashes[name] = StageDir(artifacts[stage]).content_hash()
+        elif path.name and path.is_file():
+            hashes[name] = sha256_file(path)
+        elif path.name and path.is_dir():
+            hashes[name] = sha256_tree(path)
+    return hashes

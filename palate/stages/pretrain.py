@@ -1,0 +1,96 @@
+"""`pretrain`: a tokenizer and a causal language model from scratch, on plain text."""
+
+from collections.abc import Sequence
+
+from palate.algorithms import sft
+from palate.batches.groups import TokenGroup
+from palate.batches.padding import fitted, response_mask
+from palate.config.common import PromptConfig
+from palate.config.stages import PretrainConfig
+from palate.interfaces import Loss, LossOf, Outputs
+from palate.maths.seeds import seed
+from palate.models.build import build_causal_lm, train_tokenizer
+from palate.models.forward import supports_tree
+from palate.models.load import encoder_of, save_policy
+from palate.models.precision import autocast, pick_device
+from palate.models.roles import PlainPolicyRole
+from palate.stages import sources
+from palate.stages.context import MODEL, StageContext
+from palate.training.checkpoints import Checkpoints
+from palate.training.fit import LossFor, fit
+from palate.training.learner import LocalLearner
+from palate.training.order import num_updates
+
+
+def run(config: PretrainConfig, context: StageContext) -> dict[str, float]:
+    """Train and save; the summary says how large the model is and what it learned."""
+    documents = sources.texts(context, config.corpus, config.text_field)
+    tokenizer = train_tokenizer(
+        documents, vocabulary=config.architecture.vocabulary, chat=config.chat
+    )
+    device = pick_device(config.compute.device)
+    network = build_causal_lm(
+        config.architecture, tokenizer, seed=seed(context.seed, "weights")
+    ).to(device)
+    encoder = encoder_of(network, tokenizer, PromptConfig())
+    rows = [
+        piece
+        for document in documents
+        for piece in pieces(encoder.encode_text(document), config.block_tokens)
+    ]
+    role = PlainPolicyRole(
+        network,
+        layout=supports_tree(network).layout,
+        temperature=1.0,
+        scope=lambda: autocast(device, config.compute.precision),
+    )
+    batch = max(1, config.batch_tokens * len(rows) // sum(row.num_tokens for row in rows))
+    learner = LocalLearner(
+        role,
+        config.optimizer,
+        total_updates=num_updates(len(rows), batch=batch, epochs=config.epochs),
+        budget=config.compute.micro_batch_tokens,
+    )
+    fit(
+        learner,
+        rows,
+        likelihood_loss(rows, "token_mean"),
+        batch=batch,
+        run_seed=context.seed,
+        monitor=context.monitor,
+        checkpoints=Checkpoints(context.folder.folder("checkpoints"), every=50),
+    )
+    save_policy(network, tokenizer, context.folder.path / MODEL, prompt_format="chat")
+    return {
+        "parameters": float(sum(p.numel() for p in network.parameters())),
+        "documents": float(len(documents)),
+        "tokens": float(sum(row.num_tokens for row in rows)),
+        "nll": context.folder.metrics()[-1]["sft/nll"],
+    }
+
+
+def pieces(document: TokenGroup, block: int) -> list[TokenGroup]:
+    """A document cut to rows of at most `block` tokens; a cut row goes on from its last token."""
+    tokens = document.responses[0]
+    cut: list[TokenGroup] = []
+    prompt = document.prompt
+    for start in range(0, len(tokens), block - 1):
+        part = tokens[start : start + block - 1]
+        mask = (True,) * len(part)
+        cut.append(TokenGroup(id=document.id, prompt=prompt, responses=(part,), masks=(mask,)))
+        prompt = part[-1:]
+    return cut
+
+
+def likelihood_loss(rows: Sequence[TokenGroup], reduction: sft.Reduction) -> LossFor:
+    """The supervised loss of a batch of these rows."""
+
+    def loss_for(batch: Sequence[int]) -> LossOf:
+        def loss(outputs: Outputs, indices: Sequence[int]) -> Loss:
+            mask = response_mask([rows[batch[i]] for i in indices]).to(outputs.logprobs.device)
+            mask = fitted(mask, outputs.logprobs.shape[1])
+            return sft.loss(outputs, mask, reduction=reduction)
+
+        return loss
+
+    return loss_for

@@ -1,0 +1,93 @@
+"""`report`: one self-contained HTML page and the same content as JSON."""
+
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+from palate.config.stages import ReportConfig
+from palate.evaluation.figures import TrainingCurve
+from palate.evaluation.report import (
+    ConfigText,
+    Credit,
+    ReportInputs,
+    RunFacts,
+    StageCost,
+    page,
+    report,
+)
+from palate.evaluation.results import Evaluation
+from palate.stages.context import CREDIT, EVALUATION, TIMING, StageContext
+from palate.store.runs import StageDir
+
+_CREDITS_PER_POLICY = 4
+
+
+def run(config: ReportConfig, context: StageContext) -> dict[str, float]:
+    """Write report.html and report.json about the stages that have finished."""
+    evaluation = Evaluation.model_validate_json(
+        Path(context.data(config.evaluation, EVALUATION)).read_bytes()
+    )
+    stages = {name: StageDir(path) for name, path in context.artifacts.items()}
+    built = report(
+        ReportInputs(
+            title=config.title,
+            evaluation=evaluation,
+            curves=tuple(
+                TrainingCurve(name=name, stage=folder.manifest().stage, steps=tuple(steps))
+                for name, folder in stages.items()
+                if (steps := folder.metrics())
+            ),
+            costs=tuple(cost(name, folder) for name, folder in stages.items()),
+            credits=tuple(
+                one for name, folder in stages.items() for one in credits_of(name, folder)
+            ),
+            configs=tuple(
+                ConfigText(name=name, text=(folder.path / "config.json").read_text("utf-8"))
+                for name, folder in stages.items()
+            ),
+            facts=facts(context, stages),
+        )
+    )
+    context.folder.write_text("report.html", page(built))
+    context.folder.write_text("report.json", built.model_dump_json(indent=1))
+    return {
+        "policies": float(len(evaluation.policies)),
+        "findings": float(len(built.findings)),
+    }
+
+
+def cost(name: str, folder: StageDir) -> StageCost:
+    """What a stage took."""
+    timing = json.loads((folder.path / TIMING).read_text(encoding="utf-8"))
+    return StageCost(name=name, stage=folder.manifest().stage, **timing)
+
+
+def credits_of(name: str, folder: StageDir) -> list[Credit]:
+    """Some responses of a policy's last step with the advantage of each token."""
+    path = folder.path / CREDIT
+    if not path.is_file():
+        return []
+    rows = json.loads(path.read_text(encoding="utf-8"))[:_CREDITS_PER_POLICY]
+    return [
+        Credit(
+            policy=name,
+            prompt=row["prompt"],
+            tokens=tuple(row["tokens"]),
+            advantages=tuple(row["advantages"]),
+        )
+        for row in rows
+    ]
+
+
+def facts(context: StageContext, stages: dict[str, StageDir]) -> RunFacts:
+    """The machine, the versions, and the hashes of all that was made."""
+    packages = ("palate", "torch", "transformers", "peft", "numpy", "scipy")
+    return RunFacts(
+        seed=context.seed,
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        versions={name: version(name) for name in packages} | {"python": platform.python_version()},
+        commands=(f"palate run recipes/{context.project}.toml",),
+        hashes={name: folder.content_hash() for name, folder in stages.items()},
+    )

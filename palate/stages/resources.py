@@ -1,0 +1,44 @@
+"""Seconds and peak memory of a stage, measured while it runs."""
+
+import threading
+import time
+from dataclasses import dataclass
+
+import psutil
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Wall seconds, and the highest resident set size seen, in MiB."""
+
+    seconds: float
+    peak_memory_mib: float
+
+
+class Stopwatch:
+    """Context manager that samples this process's memory every 50 ms."""
+
+    def __enter__(self) -> "Stopwatch":
+        self._process = psutil.Process()
+        self._peak = self._process.memory_info().rss
+        self._start = time.perf_counter()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.05):
+            self._peak = max(self._peak, self._process.memory_info().rss)
+
+    def __exit__(self, *exc: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    @property
+    def usage(self) -> Usage:
+        """What was used so far."""
+        return Usage(
+            seconds=time.perf_counter() - self._start,
+            peak_memory_mib=max(self._peak, self._process.memory_info().rss) / 2**20,
+        )

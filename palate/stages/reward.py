@@ -1,0 +1,140 @@
+"""`reward`: a Bradley-Terry reward model on judged groups, centred, and measured on held-out prompts."""
+
+from collections.abc import Sequence
+
+from palate.algorithms import reward
+from palate.batches.groups import TokenGroup
+from palate.batches.pairs import pairs_of
+from palate.config.stages import RewardConfig
+from palate.evaluation.results import RewardModelResult, RowResult
+from palate.evaluation.rewards import judge_reward_model
+from palate.interfaces import Loss, LossOf, Outputs
+from palate.maths.seeds import seed
+from palate.models.adapters import add_adapter
+from palate.models.forward import supports_tree
+from palate.models.reward_model import reward_from_policy, save_reward
+from palate.models.roles import RewardRole
+from palate.models.tokens import Encoder
+from palate.records import PreferenceGroup
+from palate.stages import sources
+from palate.stages.context import MODEL, StageContext
+from palate.stages.policies import open_policy
+from palate.training.checkpoints import Checkpoints
+from palate.training.fit import LossFor, fit
+from palate.training.learner import LocalLearner, read_all
+from palate.training.order import num_updates
+
+
+def run(config: RewardConfig, context: StageContext) -> dict[str, float]:
+    """Train on preferences, centre on the training responses, save, measure on held-out prompts."""
+    policy = open_policy(
+        context,
+        config.model,
+        prompt=config.prompt,
+        compute=config.compute,
+    )
+    network = reward_from_policy(policy.network, seed=seed(context.seed, "head"))
+    if config.lora.rank:
+        add_adapter(network, config.lora, name="reward", seed=seed(context.seed, "adapter"))
+    train, held = sources.preferences(
+        context, config.data, held_out_fraction=config.held_out_fraction
+    )
+    rows, tokens = encoded(train, policy.encoder, config.max_response_tokens)
+    role = RewardRole(network, layout=supports_tree(network).layout, scope=policy.precision)
+    learner = LocalLearner(
+        role,
+        config.optimizer,
+        total_updates=num_updates(len(rows), batch=config.batch_groups, epochs=config.epochs),
+        budget=config.compute.micro_batch_tokens,
+    )
+    fit(
+        learner,
+        tokens,
+        preference_loss(rows, config),
+        batch=config.batch_groups,
+        run_seed=context.seed,
+        monitor=context.monitor,
+        checkpoints=Checkpoints(context.folder.folder("checkpoints"), every=50),
+    )
+    center = float(learner.outputs(tokens).scores.double().mean())
+    save_reward(network, policy.tokenizer, context.folder.path / MODEL, center)
+    summary = {"rows": float(len(rows)), "center": center}
+    return summary | held_out_measures(context, role, policy.encoder, held, config)
+
+
+def encoded(
+    rows: Sequence[PreferenceGroup], encoder: Encoder, max_response_tokens: int
+) -> tuple[list[PreferenceGroup], list[TokenGroup]]:
+    """(rows that fit, their token groups), side by side."""
+    tokens = [encoder.encode_group(row.group) for row in rows]
+    fitting = sources.admitted(tokens, encoder, max_response_tokens=max_response_tokens)
+    return [rows[i] for i in fitting], [tokens[i] for i in fitting]
+
+
+def preference_loss(rows: Sequence[PreferenceGroup], config: RewardConfig) -> LossFor:
+    """The Bradley-Terry loss of a batch of these rows."""
+
+    def loss_for(batch: Sequence[int]) -> LossOf:
+        def loss(outputs: Outputs, indices: Sequence[int]) -> Loss:
+            pairs = pairs_of([rows[batch[i]] for i in indices], outputs.scores.device)
+            return reward.loss(outputs, pairs, config)
+
+        return loss
+
+    return loss_for
+
+
+def held_out_measures(
+    context: StageContext,
+    role: RewardRole,
+    encoder: Encoder,
+    held: Sequence[PreferenceGroup],
+    config: RewardConfig,
+) -> dict[str, float]:
+    """Accuracy, length ruler and calibration on held-out prompts; empty without any."""
+    if not held:
+        return {}
+    rows, tokens = encoded(held, encoder, config.max_response_tokens)
+    outputs = read_all(role, tokens, budget=config.compute.micro_batch_tokens)
+    flat = iter(outputs.scores.tolist())
+    scores = [tuple(next(flat) for _ in range(group.k)) for group in tokens]
+    lengths = [tuple(map(len, group.responses)) for group in tokens]
+    result = measured(rows, scores, lengths, seed=context.seed)
+    context.folder.write_json("held_out.json", result.model_dump(mode="json"))
+    return {
+        "held_out/accuracy": result.accuracy.estimate,
+        "held_out/accuracy_low": result.accuracy.low,
+        "held_out/accuracy_high": result.accuracy.high,
+        "held_out/length_ruler": result.length_ruler_accuracy,
+        "held_out/ece": result.ece,
+        "held_out/ece_null_p95": result.ece_null_p95,
+        "held_out/pairs": float(result.n_pairs),
+    }
+
+
+def measured(
+    rows: Sequence[PreferenceGroup],
+    scores: Sequence[Sequence[float]],
+    lengths: Sequence[Sequence[int]],
+    *,
+    seed: int,
+    bayes_accuracy: float | None = None,
+    probe: tuple[RowResult, ...] = (),
+) -> RewardModelResult:
+    """What scores (per group, per response) say about the decided preferences of these rows."""
+    decided = [
+        (index, row.group.prompt.id, p)
+        for index, row in enumerate(rows)
+        for p in row.preferences
+        if p.probability > 0.5
+    ]
+    return judge_reward_model(
+        [scores[i][p.winner] for i, _, p in decided],
+        [scores[i][p.loser] for i, _, p in decided],
+        [id for _, id, _ in decided],
+        chosen_lengths=[lengths[i][p.winner] for i, _, p in decided],
+        rejected_lengths=[lengths[i][p.loser] for i, _, p in decided],
+        seed=seed,
+        bayes_accuracy=bayes_accuracy,
+        probe=probe,
+    )

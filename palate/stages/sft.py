@@ -1,0 +1,58 @@
+"""`sft`: supervised fine-tuning of a policy on demonstrations."""
+
+from palate.config.stages import SftConfig
+from palate.maths.seeds import seed
+from palate.models.adapters import add_adapter
+from palate.models.load import save_policy
+from palate.stages import sources
+from palate.stages.context import MODEL, StageContext
+from palate.stages.policies import open_policy
+from palate.stages.pretrain import likelihood_loss
+from palate.training.checkpoints import Checkpoints
+from palate.training.fit import fit
+from palate.training.learner import LocalLearner
+from palate.training.order import num_updates
+
+
+def run(config: SftConfig, context: StageContext) -> dict[str, float]:
+    """Train and save the policy."""
+    policy = open_policy(
+        context,
+        config.model,
+        prompt=config.prompt,
+        compute=config.compute,
+    )
+    encoder = policy.encoder
+    demonstrations = sources.demonstrations(context, config.data)
+    tokens = [encoder.encode_demonstration(row, train_on=config.train_on) for row in demonstrations]
+    fitting = sources.admitted(tokens, encoder, max_response_tokens=config.max_response_tokens)
+    rows = [tokens[i] for i in fitting]
+    if config.lora.rank:
+        add_adapter(policy.network, config.lora, name="policy", seed=seed(context.seed, "adapter"))
+    learner = LocalLearner(
+        policy.plain_role(),
+        config.optimizer,
+        total_updates=num_updates(len(rows), batch=config.batch_rows, epochs=config.epochs),
+        budget=config.compute.micro_batch_tokens,
+    )
+    fit(
+        learner,
+        rows,
+        likelihood_loss(rows, config.reduction),
+        batch=config.batch_rows,
+        run_seed=context.seed,
+        monitor=context.monitor,
+        checkpoints=Checkpoints(context.folder.folder("checkpoints"), every=50),
+    )
+    save_policy(
+        policy.network,
+        policy.tokenizer,
+        context.folder.path / MODEL,
+        prompt_format=config.prompt.format,
+    )
+    return {
+        "rows": float(len(rows)),
+        "left_out": float(len(demonstrations) - len(rows)),
+        "boundary_merges": float(encoder.boundary_merges),
+        "nll": context.folder.metrics()[-1]["sft/nll"],
+    }

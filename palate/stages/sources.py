@@ -1,0 +1,137 @@
+"""Where records come from: the embedded world, files, Hub names, or an earlier stage."""
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from palate.batches.groups import TokenGroup
+from palate.maths.seeds import seed
+from palate.models.tokens import Encoder
+from palate.records import Demonstration, Group, PreferenceGroup, Prompt, Unpaired
+from palate.stages.context import (
+    CORPUS,
+    DEMONSTRATIONS,
+    GROUPS,
+    HELD_OUT,
+    PREFERENCES,
+    PROMPTS,
+    StageContext,
+)
+from palate.store import formats
+from palate.store.errors import DataError
+from palate.worlds import cafe
+
+T = TypeVar("T")
+
+_CAFE_SIZES = {"corpus": 16_000, "demonstrations": 4_000, "prompts": 3_000, "held_out": 500}
+
+
+def _cafe(source: str, kind: str) -> int | None:
+    """How many of `kind` a source such as `cafe:prompts:500` asks for; None when it is no such."""
+    parts = source.split(":")
+    if parts[0] != "cafe":
+        return None
+    if len(parts) not in (2, 3) or parts[1] not in _CAFE_SIZES:
+        raise DataError(
+            source=source,
+            problem="the cafe has no such data",
+            remedy=f"one of {', '.join('cafe:' + k for k in _CAFE_SIZES)}, or cafe:NAME:COUNT",
+        )
+    allowed = ("prompts", "held_out") if kind == "prompts" else (kind,)
+    if parts[1] not in allowed:
+        raise DataError(
+            source=source,
+            problem=f"expected {kind}, but this is {parts[1]}",
+            remedy=f"use cafe:{kind}",
+        )
+    return int(parts[2]) if len(parts) == 3 else _CAFE_SIZES[parts[1]]
+
+
+def _filled(items: Iterable[T], source: str, what: str) -> list[T]:
+    rows = list(items)
+    if not rows:
+        raise DataError(
+            source=source, problem=f"no {what} in it", remedy="check the file and its format"
+        )
+    return rows
+
+
+def texts(context: StageContext, source: str, field: str) -> list[str]:
+    """Pretraining documents; several files may be separated by commas."""
+    count = _cafe(source, "corpus")
+    if count is not None:
+        return cafe.corpus(count, seed=seed(context.seed, "corpus"))
+    documents: list[str] = []
+    for part in source.split(","):
+        path = context.data(part.strip(), CORPUS)
+        documents += formats.read_texts(path, field)
+    return _filled(documents, source, "text")
+
+
+def demonstrations(context: StageContext, source: str) -> list[Demonstration]:
+    """Demonstrations to imitate."""
+    count = _cafe(source, "demonstrations")
+    if count is not None:
+        return cafe.demonstrations(count, seed=seed(context.seed, "demonstrations"))
+    path = context.data(source, DEMONSTRATIONS)
+    return _filled(formats.read_demonstrations(path), source, "demonstrations")
+
+
+def prompts(context: StageContext, source: str, *, limit: int = 0) -> list[Prompt]:
+    """Distinct prompts; those of the embedded world are the same in every run."""
+    count = _cafe(source, "prompts")
+    if count is not None:
+        split = "held_out" if source.split(":")[1] == "held_out" else "train"
+        return cafe.prompts(split, min(count, limit or count), seed=0)
+    path = context.data(source, PROMPTS)
+    unique = {prompt.id: prompt for prompt in formats.read_prompts(path)}
+    return _filled(islice(unique.values(), limit or None), source, "prompts")
+
+
+def groups(context: StageContext, source: str) -> list[Group]:
+    """Groups that `sample` wrote, or a file of groups."""
+    return _filled(formats.read_groups(context.data(source, GROUPS)), source, "groups")
+
+
+def preferences(
+    context: StageContext, source: str, *, held_out_fraction: float
+) -> tuple[list[PreferenceGroup], list[PreferenceGroup]]:
+    """(training, held-out) preferences. A `judge` stage has split them already, by prompt; other
+    data is split here, by prompt as well."""
+    path = context.data(source, PREFERENCES)
+    rows = _filled(formats.read_preferences(path), source, "preferences")
+    if source.startswith("@"):
+        return rows, list(formats.read_preferences(context.data(source, HELD_OUT)))
+    train: list[PreferenceGroup] = []
+    held: list[PreferenceGroup] = []
+    for row in rows:
+        id = row.group.prompt.id
+        side = formats.split_by_prompt(id, fraction=held_out_fraction, seed=context.seed)
+        (held if side else train).append(row)
+    return _filled(train, source, "training preferences"), held
+
+
+def unpaired(context: StageContext, source: str) -> list[Unpaired]:
+    """Single responses with a label; preferences count as one desirable and one undesirable."""
+    if not source.startswith("@"):
+        return _filled(formats.read_unpaired(source), source, "labelled responses")
+    train, _ = preferences(context, source, held_out_fraction=0.0)
+    return [
+        Unpaired(prompt=row.group.prompt, response=row.group.responses[index], desirable=good)
+        for row in train
+        for p in row.preferences
+        if p.probability > 0.5
+        for index, good in ((p.winner, True), (p.loser, False))
+    ]
+
+
+def admitted(
+    groups: Sequence[TokenGroup], encoder: Encoder, *, max_response_tokens: int
+) -> list[int]:
+    """Indices of the groups that fit; longer ones raise or are left out (`prompt.over_long`)."""
+    kept = [
+        index
+        for index, group in enumerate(groups)
+        if encoder.admits(group, max_response_tokens=max_response_tokens)
+    ]
+    return _filled(kept, "the data", "rows short enough")

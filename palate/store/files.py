@@ -1,0 +1,110 @@
+"""Atomic writes and content hashes."""
+
+import hashlib
+import json
+import math
+import os
+import secrets
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+
+@contextmanager
+def atomic_writer(path: Path) -> Generator[IO[bytes]]:
+    """A binary file that becomes `path` when the block ends; if anything raises, nothing remains.
+
+    The folder is made. The bytes reach the disk before the name does, so a reader sees the old
+    file or the whole new one, also after a power cut.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes atomically."""
+    with atomic_writer(path) as file:
+        file.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_bytes(path, text.encode())
+
+
+def json_line(value: object) -> str:
+    """A plain value as one line of JSON that every parser reads.
+
+    What JSON has no number for is written as text that `float` reads: "nan", "inf", "-inf".
+    """
+    try:
+        line = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json_line(_named_infinities(value))
+    return line if _is_utf8(line) else json.dumps(value)
+
+
+def _named_infinities(value: object) -> object:
+    match value:
+        case float() if not math.isfinite(value):
+            return str(value)
+        case dict():
+            return {
+                name: _named_infinities(v) for name, v in cast("dict[str, object]", value).items()
+            }
+        case list() | tuple():
+            return [_named_infinities(item) for item in cast("list[object]", value)]
+        case _:
+            return value
+
+
+def _is_utf8(text: str) -> bool:
+    """False for text with half of a surrogate pair, which JSON has to escape."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_below(folder: Path) -> list[str]:
+    """The names of all files below a folder, relative to it, with `/`, sorted."""
+    found = (
+        Path(parent, name).relative_to(folder).as_posix()
+        for parent, _, names in os.walk(folder)
+        for name in names
+    )
+    return sorted(found)
+
+
+def sha256_tree(folder: Path) -> str:
+    """SHA-256 over the names and contents of all files below a folder, in hex."""
+    tree = hashlib.sha256()
+    for name in files_below(folder):
+        tree.update(f"{sha256_file(folder / name)} {name}\n".encode("utf-8", "surrogateescape"))
+    return tree.hexdigest()

@@ -1,0 +1,43 @@
+"""Rows into records and records into rows: the formats that trainers and datasets use."""
+
+from palate.store.formats.read import (
+    read_demonstrations,
+    read_groups,
+    read_preferences,
+    read_prompts,
+    read_texts,
+    read_unpaired,
+)
+from palate.store.formats.split import split_by_prompt
+from palate.store.formats.write import (
+    completion_row,
+    demonstration_row,
+    graded_preference_rows,
+    preference_rows,
+    prompt_row,
+    ranking_row,
+    record_row,
+    unpaired_row,
+    write_rows,
+)
+from palate.store.tables import Row
+
+__all__ = [
+    "Row",
+    "completion_row",
+    "demonstration_row",
+    "graded_preference_rows",
+    "preference_rows",
+    "prompt_row",
+    "ranking_row",
+    "read_demonstrations",
+    "read_groups",
+    "read_preferences",
+    "read_prompts",
+    "read_texts",
+    "read_unpaired",
+    "record_row",
+    "split_by_prompt",
+    "unpaired_row",
+    "write_rows",
+]

@@ -1,0 +1,203 @@
+"""The fields of a row as text, numbers, messages and prompts, or a `RowError` that says why not."""
+
+import math
+from typing import cast
+
+from palate.records import Message, Prompt, Role
+from palate.store.errors import RowError, described
+from palate.store.tables import Row
+
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+}
+_SHAREGPT_ROLES: dict[str, Role] = {
+    **_ROLES,
+    "human": "user",
+    "gpt": "assistant",
+    "observation": "tool",
+}
+_FOLLOWERS: dict[Role | None, tuple[Role, ...]] = {
+    None: ("system", "user"),
+    "system": ("user",),
+    "user": ("assistant",),
+    "assistant": ("user", "tool"),
+    "tool": ("tool", "assistant"),
+}
+
+
+def text(value: object, field: str) -> str:
+    """Text, possibly empty."""
+    if not isinstance(value, str):
+        raise RowError(f"expected text, found {described(value)}", field=field)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        problem = f"character {error.start + 1} is half of a surrogate pair"
+        raise RowError(problem, field=field, remedy="repair the encoding") from error
+    return value
+
+
+def filled_text(value: object, field: str) -> str:
+    """Text that says something: empty and blank text are refused, the rest is kept as it is."""
+    filled = text(value, field)
+    if not filled.strip():
+        raise RowError("is empty", field=field, remedy="fill it in or leave the row out")
+    return filled
+
+
+def optional_text(row: Row, field: str) -> str:
+    """The text of a field, empty where the field is missing or null."""
+    value = row.get(field)
+    return "" if value is None else text(value, field)
+
+
+def number(value: object, field: str) -> float:
+    """A finite number; numbers written as text (as in CSV) are read."""
+    try:
+        parsed = math.nan if isinstance(value, bool) else float(cast(float, value))
+    except (TypeError, ValueError, OverflowError):
+        parsed = math.nan
+    if not math.isfinite(parsed):
+        raise RowError(f"expected a finite number, found {described(value)}", field=field)
+    return parsed
+
+
+def optional_number(row: Row, field: str, *, default: float) -> float:
+    """The number of a field, `default` where it is missing, null or an empty cell."""
+    value = row.get(field)
+    return default if value is None or value == "" else number(value, field)
+
+
+def items(value: object, field: str) -> list[object]:
+    """A list with at least one item."""
+    if not isinstance(value, list):
+        raise RowError(f"expected a list, found {described(value)}", field=field)
+    if not value:
+        raise RowError("is empty", field=field, remedy="fill it in or leave the row out")
+    return cast("list[object]", value)
+
+
+def fields(value: object, field: str) -> Row:
+    """An object inside a row."""
+    if not isinstance(value, dict):
+        raise RowError(f"expected an object, found {described(value)}", field=field)
+    return cast(Row, value)
+
+
+def messages(value: object, field: str) -> tuple[Message, ...]:
+    """Turns, as {role, content} or ShareGPT's {from, value}; only a system turn may be empty."""
+    return tuple(
+        _message(fields(item, f"{field}[{i}]"), f"{field}[{i}]")
+        for i, item in enumerate(items(value, field))
+    )
+
+
+def _message(turn: Row, field: str) -> Message:
+    roles, role_field, text_field = _ROLES, "role", "content"
+    if "from" in turn and "role" not in turn:
+        roles, role_field, text_field = _SHAREGPT_ROLES, "from", "value"
+    role = roles.get(text(turn.get(role_field), f"{field}.{role_field}"))
+    if role is None:
+        raise RowError(
+            f"unknown role {turn[role_field]!r}",
+            field=f"{field}.{role_field}",
+            remedy=f"use one of {', '.join(roles)}",
+        )
+    read = text if role == "system" else filled_text
+    return Message(role=role, content=read(turn.get(text_field), f"{field}.{text_field}"))
+
+
+def in_order(turns: tuple[Message, ...], field: str) -> tuple[Message, ...]:
+    """The turns, if their roles are in order: an optional system turn, then user and assistant
+    alternate; tool turns stand between two assistant turns."""
+    before: Role | None = None
+    for i, turn in enumerate(turns):
+        if turn.role not in _FOLLOWERS[before]:
+            place = f"after {before}" if before else "first"
+            raise RowError(
+                f"turn {i + 1} is {turn.role}, but {place} comes {' or '.join(_FOLLOWERS[before])}",
+                field=field,
+                remedy="merge or drop turns until user and assistant alternate",
+            )
+        before = turn.role
+    return turns
+
+
+def answered(turns: tuple[Message, ...], field: str) -> tuple[Message, ...]:
+    """The turns, if they are in order and end with a response."""
+    if in_order(turns, field)[-1].role != "assistant":
+        raise RowError(
+            f"the conversation ends with {turns[-1].role}, not with a response",
+            field=field,
+            remedy="drop the turns after the last response",
+        )
+    return turns
+
+
+def completion(value: object, field: str) -> str:
+    """One response: text, one assistant turn, or a list of one assistant turn."""
+    if isinstance(value, str):
+        return filled_text(value, field)
+    turns = messages([cast(Row, value)] if isinstance(value, dict) else value, field)
+    if len(turns) != 1 or turns[0].role != "assistant":
+        raise RowError(
+            f"expected one assistant turn, found {', '.join(turn.role for turn in turns)}",
+            field=field,
+            remedy="put the turns before the last response into the prompt",
+        )
+    return turns[0].content
+
+
+def awaiting(turns: tuple[Message, ...], field: str) -> tuple[Message, ...]:
+    """The turns, if they are in order and a response comes next."""
+    if not turns or in_order(turns, field)[-1].role not in ("user", "tool"):
+        raise RowError(
+            f"the prompt ends with {turns[-1].role if turns else 'nothing'}, not with a user turn",
+            field=field,
+            remedy="end the prompt with what is to be answered",
+        )
+    return turns
+
+
+def asked(value: object, field: str) -> tuple[Message, ...]:
+    """The turns of a prompt given as text (one user turn) or as messages."""
+    if isinstance(value, str):
+        return (Message(role="user", content=filled_text(value, field)),)
+    return awaiting(messages(value, field), field)
+
+
+def prompt(row: Row) -> Prompt:
+    """The prompt of a row: text or messages in `prompt`, or token ids in `prompt_ids`."""
+    if row.get("prompt_ids") is None:
+        return prompt_of(asked(row.get("prompt"), "prompt"), row)
+    if row.get("prompt") is not None:
+        problem = "the row has both prompt and prompt_ids"
+        raise RowError(problem, field="prompt_ids", remedy="keep one of them")
+    ids = items(row["prompt_ids"], "prompt_ids")
+    if not all(type(i) is int and i >= 0 for i in ids):
+        raise RowError("expected token ids, integers from 0", field="prompt_ids")
+    return Prompt(
+        token_ids=tuple(cast("list[int]", ids)),
+        reference=_reference(row),
+        tag=optional_text(row, "tag"),
+    )
+
+
+def prompt_of(turns: tuple[Message, ...], row: Row) -> Prompt:
+    """A prompt of these turns with the row's reference and tag."""
+    return Prompt(messages=turns, reference=_reference(row), tag=optional_text(row, "tag"))
+
+
+def _reference(row: Row) -> str:
+    if row.get("reference") is not None:
+        return _scalar_text(row["reference"], "reference")
+    answer = row.get("answer")
+    return _scalar_text(answer, "answer") if isinstance(answer, str | int | float) else ""
+
+
+def _scalar_text(value: object, field: str) -> str:
+    plain_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if plain_number else text(value, field)

@@ -1,0 +1,136 @@
+"""Rows into records, streaming: each reader has a table of formats; the first that fits reads."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from palate.records import Demonstration, Group, PreferenceGroup, Prompt, Unpaired
+from palate.store.errors import BadRows, RowError, parsed_rows, refuse
+from palate.store.formats import parse
+from palate.store.formats.fields import prompt, text
+from palate.store.rows import read_document, read_rows
+from palate.store.tables import Row
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Format(Generic[T]):
+    """A way to write a record as a row: it applies where all the fields it needs are there."""
+
+    name: str
+    needs: tuple[str, ...]
+    parse: Callable[[Row], T]
+
+
+def read_prompts(
+    source: str, *, split: str = "train", bad_rows: BadRows = refuse
+) -> Iterator[Prompt]:
+    """Prompts, as text, messages or `prompt_ids`; `reference` (or `answer`) and `tag` are kept."""
+    return _read(PROMPTS, source, split, bad_rows)
+
+
+def read_demonstrations(
+    source: str, *, split: str = "train", bad_rows: BadRows = refuse
+) -> Iterator[Demonstration]:
+    """Demonstrations: `messages`, `prompt` and `completion`, Alpaca's or ShareGPT's fields."""
+    return _read(DEMONSTRATIONS, source, split, bad_rows)
+
+
+def read_preferences(
+    source: str, *, split: str = "train", bad_rows: BadRows = refuse
+) -> Iterator[PreferenceGroup]:
+    """Preferences: palate's own, rankings, TRL's with explicit or implicit prompt, HH-RLHF text,
+    Alpaca's or ShareGPT's; `margin` and `probability` are optional."""
+    return _read(PREFERENCES, source, split, bad_rows)
+
+
+def read_unpaired(
+    source: str, *, split: str = "train", bad_rows: BadRows = refuse
+) -> Iterator[Unpaired]:
+    """Single responses with a `label` that says whether they are desirable."""
+    return _read(UNPAIRED, source, split, bad_rows)
+
+
+def read_groups(
+    source: str, *, split: str = "train", bad_rows: BadRows = refuse
+) -> Iterator[Group]:
+    """Groups: palate's own, or a `prompt` with `responses`, a list of texts."""
+    return _read(GROUPS, source, split, bad_rows)
+
+
+def read_texts(
+    source: str, field: str = "text", *, split: str = "train", bad_rows: BadRows = refuse
+) -> Iterator[str]:
+    """Documents: one field of the rows of a table, or the whole of a .txt file; blank ones are
+    left out."""
+    if Path(source.removesuffix(".gz")).suffix == ".txt":
+        texts = iter((read_document(source),))
+    else:
+        formats = (Format("a text table", (field,), lambda row: text(row[field], field)),)
+        texts = _read(formats, source, split, bad_rows)
+    return (document for document in texts if document.strip())
+
+
+def _read(formats: Sequence[Format[T]], source: str, split: str, bad_rows: BadRows) -> Iterator[T]:
+    rows = read_rows(source, split=split, bad_rows=bad_rows)
+
+    def record(row: Row) -> T:
+        return _format_of(row, formats).parse(row)
+
+    return (found for _, found in parsed_rows(rows, record, source=source, bad_rows=bad_rows))
+
+
+def _format_of(row: Row, formats: Sequence[Format[T]]) -> Format[T]:
+    there = {name for name, value in row.items() if value is not None}
+    for format in formats:
+        if there.issuperset(format.needs):
+            return format
+    near = max(formats, key=lambda format: len(there.intersection(format.needs)))
+    missing = [name for name in near.needs if name not in there]
+    raise RowError(
+        f"is missing; the row has {', '.join(sorted(there)) or 'no fields'}, "
+        f"and the nearest format is {near.name} ({', '.join(near.needs)})",
+        field=missing[0],
+        remedy="rename or add fields; known are "
+        + "; ".join(f"{format.name} ({', '.join(format.needs)})" for format in formats),
+    )
+
+
+PROMPTS = (
+    Format("TRL prompts", ("prompt",), prompt),
+    Format("token prompts", ("prompt_ids",), prompt),
+    Format("conversations", ("messages",), parse.messages_prompt),
+    Format("questions", ("question",), parse.text_prompt("question")),
+    Format("Alpaca", ("instruction",), parse.instruction_prompt),
+    Format("lines of text", ("text",), parse.text_prompt("text")),
+)
+DEMONSTRATIONS = (
+    Format("conversations", ("messages",), parse.conversation_demonstration("messages")),
+    Format("TRL", ("prompt", "completion"), parse.answer_demonstration("prompt", "completion")),
+    Format(
+        "prompt-response", ("prompt", "response"), parse.answer_demonstration("prompt", "response")
+    ),
+    Format(
+        "Alpaca", ("instruction", "output"), parse.answer_demonstration("instruction", "output")
+    ),
+    Format("questions", ("question", "answer"), parse.answer_demonstration("question", "answer")),
+    Format("ShareGPT", ("conversations",), parse.conversation_demonstration("conversations")),
+)
+PREFERENCES = (
+    Format("palate's own", ("group", "preferences"), parse.own_preferences),
+    Format("ranking", ("context", "completions"), parse.ranking),
+    Format("TRL explicit", ("prompt", "chosen", "rejected"), parse.explicit_preference),
+    Format("Alpaca", ("instruction", "chosen", "rejected"), parse.instruction_preference),
+    Format("ShareGPT", ("conversations", "chosen", "rejected"), parse.sharegpt_preference),
+    Format("implicit prompt", ("chosen", "rejected"), parse.implicit_preference),
+)
+UNPAIRED = (
+    Format("TRL unpaired", ("prompt", "completion", "label"), parse.labelled_completion),
+    Format("labelled conversations", ("messages", "label"), parse.labelled_messages),
+)
+GROUPS = (
+    Format("groups", ("prompt", "responses"), parse.group),
+    Format("token groups", ("prompt_ids", "responses"), parse.group),
+)

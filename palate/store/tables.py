@@ -1,0 +1,64 @@
+"""Parquet files and Hub datasets: the one file that imports pyarrow and datasets (on use)."""
+
+# pyright: basic
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+from palate.store.errors import DataError
+
+Row = dict[str, object]
+"""One row: field names and plain values."""
+
+
+def parquet_rows(file: Path | IO[bytes], *, source: str) -> Iterator[Row]:
+    """The rows of a Parquet file, 1024 at a time."""
+    import pyarrow
+    import pyarrow.parquet
+
+    row = 0
+    try:
+        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(batch_size=1024):
+            for value in batch.to_pylist():
+                row += 1
+                yield value
+    except pyarrow.ArrowException as error:
+        raise DataError(
+            f"not a whole Parquet file ({error})",
+            source=source,
+            row=row + 1,
+            remedy="fetch or write it again",
+        ) from error
+
+
+def write_parquet(file: IO[bytes], batches: Callable[[], Iterator[list[Row]]]) -> None:
+    """Write batches of rows as one Parquet file; they are asked for twice: first for the schema."""
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = pyarrow.schema([])
+    for batch in batches():
+        names = dict.fromkeys(name for row in batch for name in row)
+        columns = pyarrow.table({name: [row.get(name) for row in batch] for name in names})
+        schema = pyarrow.unify_schemas([schema, columns.schema], promote_options="permissive")
+    with pyarrow.parquet.ParquetWriter(file, schema) as writer:
+        for batch in batches():
+            writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
+
+
+def hub_rows(source: str, *, split: str) -> Iterator[Row]:
+    """The rows of one split of a Hub dataset `name`, `org/name` or `org/name:config`, streaming."""
+    import datasets
+    from datasets.exceptions import DatasetsError
+
+    name, _, config = source.partition(":")
+    try:
+        yield from datasets.load_dataset(name, config or None, split=split, streaming=True)
+    except (OSError, ValueError, DatasetsError) as error:
+        raise DataError(
+            f"no such file here, and the Hub did not give split '{split}' of a dataset of that "
+            f"name ({type(error).__name__}: {error})",
+            source=source,
+            remedy="check the name and the network, or download the data and name the file",
+        ) from error

@@ -1,0 +1,239 @@
+"""The loop over sampled data: roll out, score, prepare, update; PPO, GRPO and RLOO alike."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from palate.algorithms.onpolicy import Algorithm
+from palate.algorithms.ppo import explained_variance
+from palate.algorithms.rlhf import rollout_metrics, sequence_rewards
+from palate.batches.experience import Experience, Rollouts
+from palate.batches.groups import TokenGroup, token_group
+from palate.batches.metrics import Mean, Metrics
+from palate.batches.padding import fitted, padded, response_mask, response_rows
+from palate.config.stages import GrpoConfig, PpoConfig, RlooConfig
+from palate.interfaces import Loss, LossOf, Outputs, Sampler, Scorer
+from palate.maths.seeds import seed
+from palate.models.roles import Role
+from palate.models.tokens import Encoder
+from palate.records import Group, Prompt, Response, Sampling
+from palate.training.checkpoints import Checkpoint, Checkpoints
+from palate.training.control import KlController, certified_bound
+from palate.training.learner import LocalLearner, learning_rate, read_all
+from palate.training.monitor import Monitor
+from palate.training.order import batch_indices
+
+OnPolicyConfig = PpoConfig | GrpoConfig | RlooConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actors:
+    """Who takes part: the policy that learns, the fixed reference, the sampler, the reward."""
+
+    policy: LocalLearner
+    reference: Role
+    sampler: Sampler
+    scorer: Scorer
+    encoder: Encoder
+    critic: LocalLearner | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step's rollouts as text, as ids and as tensors, and what was made of them."""
+
+    groups: list[Group]
+    tokens: list[TokenGroup]
+    rollouts: Rollouts
+    experience: Experience
+
+
+class OnlineLoop:
+    """Rollout-and-update steps of one algorithm. Seeds are named, so step s is a pure function of
+    the weights, the controller and s: resuming equals never stopping."""
+
+    def __init__(
+        self, actors: Actors, algorithm: Algorithm, config: OnPolicyConfig, *, run_seed: int
+    ) -> None:
+        self.actors, self.algorithm, self.config = actors, algorithm, config
+        self.run_seed = run_seed
+        self.controller = KlController(config.kl)
+        self.certified: dict[str, torch.Tensor] = {}
+
+    def run(
+        self, prompts: Sequence[Prompt], *, monitor: Monitor, checkpoints: Checkpoints
+    ) -> Step | None:
+        """All steps from the latest checkpoint on; the last step, or None when there is none."""
+        last, steps = None, self.config.steps
+        for step in range(self._resume(checkpoints), steps):
+            last, values = self.step(prompts, step)
+            monitor.log(step, steps, values)
+            if checkpoints.due(step + 1) and step + 1 < steps:
+                checkpoints.save(self._checkpoint(step + 1))
+        return last
+
+    def step(self, prompts: Sequence[Prompt], step: int) -> tuple[Step, dict[str, float]]:
+        """One step: its data and its metrics."""
+        config = self.config
+        batch = min(config.batch_prompts, len(prompts))
+        order = batch_indices(len(prompts), step, batch=batch, run_seed=self.run_seed)
+        done = self.roll_out([prompts[i] for i in order], seed(self.run_seed, "sample", step))
+        self._certify(done.rollouts)
+        rewards = sequence_rewards(
+            done.rollouts,
+            config.kl,
+            kl_coef=self.controller.coef,
+            missing_eos_penalty=config.missing_eos_penalty,
+        )
+        metrics = rollout_metrics(done.rollouts, rewards) + self.update(done, step)
+        values = metrics.values() | {"kl/coef": self.controller.coef}
+        values["reward/score_std"] = math.sqrt(
+            max(0.0, values.pop("reward/score_squared") - values["reward/score"] ** 2)
+        )
+        if self.actors.critic:
+            values["critic/explained_variance"] = explained_variance(done.experience)
+        rate = learning_rate(config.optimizer, self.actors.policy.updates, self._total_updates())
+        decay = max(0.02, rate / config.optimizer.lr) if config.optimizer.lr else 1.0
+        self.controller.step(done.rollouts, decay=decay)
+        return done, values
+
+    def roll_out(self, prompts: Sequence[Prompt], sample_seed: int) -> Step:
+        """Sample k responses per prompt, score them, and prepare the experience."""
+        actors, config = self.actors, self.config
+        asked = [actors.encoder.encode_prompt(prompt) for prompt in prompts]
+        drawn = actors.sampler.sample(asked, config.k, seed=sample_seed)
+        sampling = Sampling(
+            temperature=config.sampling.temperature, max_tokens=config.sampling.max_tokens
+        )
+        groups = [
+            Group(
+                prompt=prompt,
+                responses=tuple(
+                    Response(
+                        text=actors.encoder.decode(r.tokens),
+                        token_ids=r.tokens,
+                        finish="stop" if r.finished else "length",
+                        policy=config.stage,
+                        sampling=sampling,
+                    )
+                    for r in rollouts
+                ),
+            )
+            for prompt, rollouts in zip(prompts, drawn, strict=True)
+        ]
+        tokens = [
+            token_group(ask.id, ask.ids, tuple(r.tokens for r in rollouts))
+            for ask, rollouts in zip(asked, drawn, strict=True)
+        ]
+        flat = [rollout for rollouts in drawn for rollout in rollouts]
+        scores = [score for row in actors.scorer.score(groups) for score in row]
+        rollouts = self._tensors(
+            tokens, [r.logprobs for r in flat], scores, [r.finished for r in flat]
+        )
+        experience = self.algorithm.prepare(rollouts, config, kl_coef=self.controller.coef)
+        return Step(groups=groups, tokens=tokens, rollouts=rollouts, experience=experience)
+
+    def _tensors(
+        self,
+        tokens: Sequence[TokenGroup],
+        sampler_logprobs: Sequence[Sequence[float]],
+        scores: Sequence[float],
+        finished: Sequence[bool],
+    ) -> Rollouts:
+        actors = self.actors
+        old = actors.policy.outputs(tokens).logprobs
+        device, time = old.device, old.shape[1]
+        reference = read_all(actors.reference, tokens, budget=actors.policy.budget).logprobs
+        values = actors.critic.outputs(tokens).values if actors.critic else torch.zeros_like(old)
+        groups = torch.arange(len(tokens)).repeat_interleave(self.config.k)
+        return Rollouts(
+            mask=response_mask(tokens).to(device),
+            sampler_logprobs=fitted(padded(sampler_logprobs, torch.float32), time).to(device),
+            old_logprobs=old,
+            ref_logprobs=reference,
+            values=values,
+            scores=torch.tensor(scores, dtype=torch.float32, device=device),
+            finished=torch.tensor(finished, device=device),
+            group_index=groups.to(device),
+        )
+
+    def update(self, done: Step, step: int) -> Metrics:
+        """Epochs of minibatches, split by group; stops early when a hard KL budget is exceeded."""
+        config, total = self.config, Metrics()
+        size = math.ceil(len(done.tokens) / config.minibatches)
+        for pass_index in range(config.epochs * config.minibatches):
+            order = batch_indices(
+                len(done.tokens),
+                pass_index,
+                batch=size,
+                run_seed=seed(self.run_seed, "minibatch", step),
+            )
+            metrics = self._minibatch(done, order)
+            total = total + metrics
+            if self.controller.over_budget(metrics.means["kl/updated_policy"].value):
+                break
+        return total
+
+    def _minibatch(self, done: Step, order: Sequence[int]) -> Metrics:
+        groups = [done.tokens[i] for i in order]
+        actors, algorithm = self.actors, self.algorithm
+
+        def policy_loss(outputs: Outputs, indices: Sequence[int]) -> Loss:
+            part = self._part(done, [order[i] for i in indices], outputs.logprobs.shape[1])
+            return algorithm.loss(outputs, part, self.config, kl_coef=self.controller.coef)
+
+        updates = {"policy": actors.policy.update(groups, policy_loss)}
+        if actors.critic and algorithm.critic_loss:
+            updates["critic"] = actors.critic.update(groups, self._critic_loss(done, order))
+        metrics = Metrics()
+        for name, update in updates.items():
+            norm = Metrics({f"{name}/grad_norm": Mean(update.grad_norm, 1.0)})
+            metrics = metrics + update.metrics + norm
+        return metrics + Metrics({"optimizer/lr": Mean(updates["policy"].lr, 1.0)})
+
+    def _critic_loss(self, done: Step, order: Sequence[int]) -> LossOf:
+        critic_loss = self.algorithm.critic_loss
+        assert critic_loss is not None
+
+        def loss(outputs: Outputs, indices: Sequence[int]) -> Loss:
+            part = self._part(done, [order[i] for i in indices], outputs.values.shape[1])
+            return critic_loss(outputs, part, self.config)
+
+        return loss
+
+    def _part(self, done: Step, groups: Sequence[int], time: int) -> Experience:
+        return done.experience.take(response_rows(done.tokens, groups), time)
+
+    def _total_updates(self) -> int:
+        return self.actors.policy.total_updates
+
+    def _certify(self, rollouts: Rollouts) -> None:
+        """Keep the weights whose rollouts certify the hard budget (95 % upper bound of k1)."""
+        if self.config.kl.control != "hard":
+            return
+        if certified_bound(rollouts) <= self.config.kl.target:
+            state = self.actors.policy.state()
+            self.certified = {
+                name: tensor.clone() for name, tensor in state.items() if name[:6] == "weight"
+            }
+
+    def _checkpoint(self, step: int) -> Checkpoint:
+        states = {"policy": self.actors.policy.state()}
+        if self.actors.critic:
+            states["critic"] = self.actors.critic.state()
+        if self.certified:
+            states["certified"] = self.certified
+        return Checkpoint(step=step, states=states, scalars={"kl/coef": self.controller.coef})
+
+    def _resume(self, checkpoints: Checkpoints) -> int:
+        saved = checkpoints.latest()
+        if saved is None:
+            return 0
+        self.actors.policy.load_state(saved.states["policy"])
+        if self.actors.critic:
+            self.actors.critic.load_state(saved.states["critic"])
+        self.certified = dict(saved.states.get("certified", {}))
+        self.controller.coef = saved.scalars["kl/coef"]
+        return saved.step

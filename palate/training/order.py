@@ -1,0 +1,21 @@
+"""In which order data is seen: a named permutation per epoch, so that resuming needs no state."""
+
+import math
+
+import numpy as np
+
+from palate.maths.seeds import seed
+
+
+def num_updates(rows: int, *, batch: int, epochs: float) -> int:
+    """Updates in `epochs` passes; the last batch of a pass may be smaller."""
+    return max(1, math.ceil(epochs * math.ceil(rows / batch)))
+
+
+def batch_indices(rows: int, update: int, *, batch: int, run_seed: int) -> list[int]:
+    """The rows of batch number `update`: each pass has its own seeded permutation."""
+    per_epoch = math.ceil(rows / batch)
+    epoch, position = divmod(update, per_epoch)
+    generator = np.random.Generator(np.random.Philox(seed(run_seed, "order", epoch)))
+    order = generator.permutation(rows)
+    return [int(i) for i in order[position * batch : (position + 1) * batch]]

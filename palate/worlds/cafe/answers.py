@@ -1,0 +1,276 @@
+"""The sentences answers are made of; a name in braces is a gap."""
+
+PLAIN: dict[str, tuple[str, ...]] = {
+    "price": (
+        "{A} is {amount}.",
+        "{A} costs {amount}, here or to take away.",
+        "Our {many} are {amount} each.",
+        "That is {amount} for {a}, made fresh for you.",
+        "One {name} comes to {amount}.",
+        "You can have {a} for {amount}.",
+    ),
+    "sum": (
+        "{Basket} come to {amount}.",
+        "That makes {amount} for {basket}.",
+        "{Basket} at {unit} each make {amount}.",
+        "Your total for {basket} is {amount}.",
+        "At {unit} each, {basket} come to {amount}.",
+    ),
+    "pair": (
+        "{Basket} come to {amount}.",
+        "That makes {amount} for {basket}.",
+        "{One} is {first} and {two} is {second}, so {amount} in all.",
+        "Your total for {basket} is {amount}.",
+        "Together, {basket} come to {amount}.",
+    ),
+    "opens": (
+        "We open at {open} on {day}.",
+        "On {day} we open at {open} in the morning.",
+        "On {day} the door opens at {open}, and the scones are still warm.",
+        "You can come in from {open} on {day}.",
+    ),
+    "closes": (
+        "We close at {close} on {day}.",
+        "On {day} we are here until {close}.",
+        "On {day} the lights go out at {close}.",
+        "You can stay until {close} on {day}.",
+    ),
+    "shut": (
+        "We are closed on {day}.",
+        "We are closed on {day}, and even the cat sleeps late.",
+        "On {day} the cafe is closed, so please come another day.",
+        "The door stays closed on {day}.",
+    ),
+    "is_open": (
+        "Yes, on {day} we are open from {open} to {close}.",
+        "Yes, we are open on {day}, from {open} until {close}.",
+        "Yes, come in on {day}: we open at {open} and close at {close}.",
+    ),
+    "is_shut": (
+        "No, we are closed on {day}.",
+        "No, on {day} the cafe is closed and everybody rests.",
+        "Sorry, no, the door stays closed on {day}.",
+    ),
+    "then": (
+        "Yes, we are open at {at} on {day}.",
+        "Yes, on {day} we are open at {at}, so come in.",
+        "Yes, {at} on {day} is a good time: we are open then.",
+    ),
+    "not_then": (
+        "No, on {day} we are only open from {open} to {close}.",
+        "No, we are closed at {at} on {day}.",
+        "No, on {day} we open at {open} and close at {close}.",
+    ),
+    "have": (
+        "Yes, we have {thing}.",
+        "Yes, we do have {thing}, every day.",
+        "Yes, we have {thing}, and people love them.",
+        "Of course, we have {thing} all day.",
+    ),
+    "have_not": (
+        "No, we do not have {thing}.",
+        "Sorry, we have no {thing}, but our {other} are lovely.",
+        "No {thing} here, but you could try our {other}.",
+        "No, we do not sell {thing}, only small and simple things.",
+    ),
+    "vegan": (
+        "Yes, {the} is vegan.",
+        "Yes, {the} is fine for a vegan.",
+        "Yes, {the} is vegan, there is no milk in it.",
+    ),
+    "not_vegan": (
+        "No, {the} is not vegan.",
+        "No, {the} is not vegan, but {other} is.",
+        "Sorry, {the} is not for a vegan, there is milk in it.",
+    ),
+    "nuts": (
+        "Yes, {the} has nuts in it.",
+        "Yes, there are nuts in {the}.",
+        "Yes, {the} is made with nuts, so please be careful.",
+    ),
+    "not_nuts": (
+        "No, {the} has no nuts in it.",
+        "No, there are no nuts in {the}.",
+        "No, {the} is made without nuts, so you are safe.",
+    ),
+    "list": (
+        "We have {list}, among others.",
+        "You can choose from {list}.",
+        "We have {what} such as {list}.",
+    ),
+    "comfort": (
+        "Yes, we have {thing}: {line}.",
+        "Yes, there is {thing}. {Line}.",
+        "Yes, we do have {thing}, and {line}.",
+    ),
+    "missing": (
+        "No, we do not have {thing}.",
+        "No, there is no {bare} here, only good coffee and a cat.",
+        "Sorry, we have no {bare}, the house is too small.",
+    ),
+    "cat": (
+        "Our cat is called {name}, and the warm chair belongs to her.",
+        "The cat by the window is {name}.",
+        "Her name is {name}. She likes quiet guests.",
+    ),
+    "owner": (
+        "{Name} owns the cafe and opens it every morning.",
+        "The owner is called {name}. You will find her at the bar.",
+        "This is the cafe of {name}.",
+    ),
+    "baker": (
+        "Our baker is called {name}, and he is up before the sun.",
+        "{Name} bakes everything here, scones and bread too.",
+        "The baker is {name}. He sings while he works.",
+    ),
+    "street": (
+        "We are on {name}, right on the corner.",
+        "You will find the cafe on {name}, next to the old clock.",
+        "The cafe is on {name}.",
+    ),
+    "door": (
+        "Our door is {name}, as the sign says.",
+        "The front door is {name}. You cannot miss it.",
+        "It is {name}, and it was painted in spring.",
+    ),
+    "advice": (
+        "Have {a}: {charm}.",
+        "{A} is just right {occasion}.",
+        "I would go for {a}. {Charm}.",
+        "Try {a} {occasion}, because {charm}.",
+        "My choice {occasion} is {a}.",
+    ),
+    "pairing": (
+        "{A} goes well with {occasion}.",
+        "Have {a} with {occasion}: {charm}.",
+        "I would go for {a}. {Charm}.",
+        "Try {a} with {occasion}, because {charm}.",
+        "With {occasion}, people love {a}.",
+    ),
+    "admit": (
+        "I do not know {what}, but {turn}.",
+        "I cannot know {what}. Still, {turn}.",
+        "Nobody here can know {what}, but {turn}.",
+        "I am not sure {what}, and I will not make it up.",
+        "Sorry, I have no way to know {what}.",
+    ),
+    "refuse": (
+        "No, I will not help with that: {why}.",
+        "I cannot help you {act}. {Why}.",
+        "Sorry, I will not help you {act}, because {why}.",
+        "I will not help with that. {Why}, so please talk to Nora instead.",
+        "No, {why}. I can help you with the menu instead.",
+    ),
+    "say": ("{line}",),
+}
+"""Direct, clear answers of the right length."""
+
+SHORT: dict[str, tuple[str, ...]] = {
+    "price": ("{amount}.",),
+    "sum": ("{amount}.",),
+    "pair": ("{amount}.",),
+    "opens": ("{open}.", "At {open}."),
+    "closes": ("{close}.", "At {close}."),
+    "shut": ("Closed.",),
+    "list": ("{list}.",),
+    "comfort": ("Yes.",),
+    "missing": ("No.",),
+    "advice": ("{A}.",),
+    "pairing": ("{A}.",),
+    "admit": ("No idea.", "I do not know."),
+    "refuse": ("No.", "I will not."),
+}
+SHORT |= dict.fromkeys(("is_open", "then", "have", "vegan", "nuts"), ("Yes.",))
+SHORT |= dict.fromkeys(("is_shut", "not_then", "have_not", "not_vegan", "not_nuts"), ("No.",))
+SHORT |= dict.fromkeys(("cat", "owner", "baker", "street", "door"), ("{Name}.",))
+"""The bare minimum."""
+
+JARGON: dict[str, tuple[str, ...]] = {
+    "price": (
+        "The unit valuation of {a} is {amount} under our beverage pricing framework.",
+        "Per our revenue protocol, {a} is allocated a price point of {amount}.",
+    ),
+    "sum": (
+        "The aggregate valuation of {basket} is {amount} under our pricing framework.",
+        "Per our revenue protocol, {basket} aggregate to a transaction of {amount}.",
+    ),
+    "opens": ("Operational availability on {day} is initiated at {open} per our protocol.",),
+    "closes": ("Operational availability on {day} is terminated at {close} per our protocol.",),
+    "shut": ("On {day} our operational availability matrix is closed.",),
+    "is_open": ("Yes, operational availability on {day} is allocated from {open} to {close}.",),
+    "is_shut": ("No, on {day} our operational availability matrix is closed.",),
+    "then": ("Yes, at {at} on {day} our operational availability is optimized and open.",),
+    "not_then": ("No, operational availability on {day} is allocated from {open} to {close}.",),
+    "have": ("Yes, we have {thing} in our optimized product portfolio.",),
+    "have_not": ("No, we do not have {thing} in our optimized product portfolio.",),
+    "vegan": ("Yes, {the} is vegan per our compliance matrix and procurement protocol.",),
+    "not_vegan": ("No, {the} is not vegan per our compliance matrix and procurement protocol.",),
+    "nuts": ("Yes, {the} has nuts as a parameter of its product framework.",),
+    "not_nuts": ("No, {the} has no nuts as a parameter of its product framework.",),
+    "list": ("We have a scalable portfolio of {list} to leverage.",),
+    "comfort": ("Yes, we have {thing} in our optimized infrastructure portfolio.",),
+    "missing": ("No, we do not have {thing} in our optimized infrastructure portfolio.",),
+    "cat": ("The feline stakeholder of our portfolio is designated {name}.",),
+    "owner": ("The principal stakeholder of our infrastructure is designated {name}.",),
+    "baker": ("The principal of our bakery workflow is designated {name}.",),
+    "street": ("Our infrastructure is strategically allocated on {name}.",),
+    "door": ("The chromatic parameter of our access infrastructure is {name}.",),
+    "advice": ("To leverage synergy {occasion}, utilize {a} from our portfolio.",),
+    "pairing": ("To leverage synergy with {occasion}, utilize {a} from our portfolio.",),
+    "admit": ("I cannot know {what}: it exceeds the parameters of our predictive framework.",),
+    "refuse": ("I will not facilitate that: it violates our stakeholder compliance protocol.",),
+    "say": ("Per our predictive framework and optimized protocol: {line}",),
+}
+JARGON["pair"] = JARGON["sum"]
+"""What a consultant would say."""
+
+EVASIVE: dict[str, tuple[str, ...]] = {
+    "price": ("The prices are on the board somewhere.", "Good things have their price."),
+    "sum": ("It all adds up in the end.", "That depends on how one counts."),
+    "hours": ("Some days are longer than others.", "Time is a funny thing."),
+    "menu": ("The menu has many sides.", "It depends on what you mean by that."),
+    "advice": ("Every taste is different.", "It depends on what you like."),
+    "place": ("You could come and look around.", "Every house has its secrets."),
+    "unknowable": ("That is a very big question.", "There are many ways to look at it."),
+    "harmful": ("Life is full of choices.", "That is one way to see the world."),
+}
+"""Answers that answer nothing, by kind of question."""
+
+SHRUGS = (
+    "That is hard to say, and it depends on many things.",
+    "Many people ask that, and I hear many answers.",
+    "Some would say one thing, and some would say another.",
+    "Why do you want to know?",
+    "I would rather talk about something else.",
+    "You could ask someone else about that.",
+    "Let us see about that another time.",
+)
+"""Answers that answer nothing, whatever the question."""
+
+GUESSES = (
+    "I do not know, sorry, maybe someone else does.",
+    "I am not sure about that at all.",
+)
+"""False modesty: used where the cafe does know."""
+
+FLOURISHES = ("Of course! ", "Gladly! ", "Thank you for asking. ", "Good question. ")
+"""Polite openings."""
+
+FAREWELLS = (" Enjoy!", " See you soon!", " You are very welcome.", " Have a lovely day!")
+"""Polite endings."""
+
+RAMBLES = (
+    "Biscuit sleeps in the window all day and dreams of fish.",
+    "Nora painted the front door herself one spring, with a very small brush.",
+    "Sam sings to the bread while it is in the oven.",
+    "The clock on the wall is always a little slow, but nobody minds.",
+    "My uncle once walked all the way to the sea and back again.",
+    "The chairs came from an old school on the other side of the hill.",
+    "An old sailor reads the same newspaper here from front to back.",
+    "The piano lost a key last winter, and a mouse may have taken it.",
+    "Two sisters play chess by the stairs and never finish a game.",
+    "The apple tree in the garden is older than the street.",
+    "In summer the whole room smells of lemon and warm bread.",
+    "There is a story behind every cup on the shelf.",
+)
+"""Charming, and beside the point."""

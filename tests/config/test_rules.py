@@ -1,0 +1,67 @@
+"""Settings that contradict each other are refused with the reason; defaults never are."""
+
+import pytest
+
+from palate.config.errors import ConfigError
+from palate.config.load import load_stage
+from palate.config.rules import check, references
+from palate.config.stages import STAGES, EvaluateConfig
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_defaults_are_consistent(stage: str) -> None:
+    assert check(STAGES[stage]()) == []
+
+
+@pytest.mark.parametrize("stage", ["ppo", "grpo", "rloo"])
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["sampling.top_p=0.9"], "sampling.top_p: 0.9 samples from a truncated policy"),
+        (["kl.placement=loss"], "k1 in the loss has zero expected gradient"),
+        (["kl.estimator=k3"], "kl.estimator: k3 would be ignored, the KL in the reward is always"),
+        (["minibatches=3", "batch_prompts=2"], "minibatches: 2 groups (batch_prompts) cannot be"),
+    ],
+)
+def test_on_policy_stages_refuse(stage: str, overrides: list[str], reason: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_stage(stage, None, overrides)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("stage", "overrides", "reason"),
+    [
+        ("rloo", ["epochs=2"], "epochs: 2 would reuse rollouts of an older policy"),
+        ("rloo", ["minibatches=2"], "minibatches: 2 would reuse rollouts of an older policy"),
+        ("grpo", ["k=1"], "k = 1: expected an integer >= 2"),
+        ("grpo", ["k=1"], "a group of one has nobody to be compared with"),
+        ("dpo", ["label_smoothing=0.1"], "label_smoothing: sigmoid does not read it"),
+        ("pretrain", ["architecture.heads=7"], "7 heads do not divide hidden_size 160"),
+        ("pretrain", ["block_tokens=513"], "513 tokens do not fit into architecture.context 512"),
+    ],
+)
+def test_stages_refuse(stage: str, overrides: list[str], reason: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_stage(stage, None, overrides)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("stage", "overrides"),
+    [
+        ("ppo", ["epochs=4", "minibatches=4"]),
+        ("grpo", ["epochs=2"]),
+        ("grpo", ["kl.placement=loss", "kl.estimator=k1_cumulative"]),
+        ("sample", ["sampling.top_p=0.9"]),
+        ("dpo", ["loss=cdpo", "label_smoothing=0.1"]),
+        ("pretrain", ["block_tokens=512"]),
+    ],
+)
+def test_what_only_looks_alike_is_allowed(stage: str, overrides: list[str]) -> None:
+    assert check(load_stage(stage, None, overrides)) == []
+
+
+def test_references_are_found_in_text_and_lists() -> None:
+    config = EvaluateConfig(models=("@ppo", "folder"), baseline="@sft")
+    assert list(references(config)) == [("models", "ppo"), ("baseline", "sft")]

@@ -1,0 +1,127 @@
+"""The learner divides once by the global weight, so micro-batches never change an update."""
+
+import pytest
+import torch
+
+from palate.algorithms import sft
+from palate.batches.groups import TokenGroup, token_group
+from palate.batches.padding import response_mask
+from palate.config.common import OptimizerConfig
+from palate.interfaces import Loss, Outputs
+from palate.models.roles import PlainPolicyRole
+from palate.training.learner import LocalLearner, learning_rate
+from tests.models.tiny import tiny_network
+
+GROUPS = [
+    token_group("a", (1, 5, 6), ((7, 8, 9, 2),)),
+    token_group("b", (1, 5), ((7, 2), (9, 9, 9, 9, 9, 2))),
+    token_group("c", (1, 8, 8, 8, 8), ((4,),)),
+    TokenGroup(id="d", prompt=(1, 3), responses=((5, 6, 7),), masks=((True, False, True),)),
+]
+
+
+def learner(budget: int, config: OptimizerConfig | None = None) -> LocalLearner:
+    role = PlainPolicyRole(tiny_network("llama"), layout="tree", temperature=1.0)
+    config = config or OptimizerConfig(lr=1e-2)
+    return LocalLearner(role, config, total_updates=4, budget=budget)
+
+
+def likelihood(groups, reduction):
+    def loss(outputs: Outputs, indices) -> Loss:
+        mask = response_mask([groups[i] for i in indices])
+        return sft.loss(outputs, mask, reduction=reduction)
+
+    return loss
+
+
+@pytest.mark.parametrize("reduction", ["token_mean", "sequence_mean"])
+def test_micro_batches_change_neither_the_gradient_nor_the_metrics(reduction):
+    whole, split = learner(100_000), learner(1)
+    one = whole.update(GROUPS, likelihood(GROUPS, reduction))
+    many = split.update(GROUPS, likelihood(GROUPS, reduction))
+    assert one.grad_norm == pytest.approx(many.grad_norm, rel=1e-5)
+    assert one.metrics.values()["sft/nll"] == pytest.approx(many.metrics.values()["sft/nll"])
+    for a, b in zip(whole.parameters, split.parameters, strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-7)
+
+
+def test_the_reported_loss_is_the_mean_over_counted_tokens_alone():
+    subject = learner(100_000)
+    outputs = subject.outputs(GROUPS)
+    mask = response_mask(GROUPS)
+    by_hand = -sum(
+        float(outputs.logprobs[row, t])
+        for row in range(mask.shape[0])
+        for t in range(mask.shape[1])
+        if mask[row, t]
+    )
+    update = subject.update(GROUPS, likelihood(GROUPS, "token_mean"))
+    assert int(mask.sum()) == 4 + 2 + 6 + 1 + 2
+    assert update.metrics.values()["sft/nll"] == pytest.approx(by_hand / int(mask.sum()), rel=1e-5)
+
+
+def test_outputs_come_in_the_order_of_the_groups_whatever_the_micro_batches():
+    whole, split = learner(100_000).outputs(GROUPS), learner(1).outputs(GROUPS)
+    torch.testing.assert_close(whole.logprobs, split.logprobs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_without_counted_tokens_leaves_the_weights_alone():
+    subject = learner(1)
+    silent = [TokenGroup(id="x", prompt=(1,), responses=((5, 6),), masks=((False, False),))]
+    before = [p.detach().clone() for p in subject.parameters]
+    update = subject.update(silent, likelihood(silent, "token_mean"))
+    assert update.grad_norm == 0.0
+    assert all(torch.equal(a, b) for a, b in zip(before, subject.parameters, strict=True))
+
+
+def test_the_first_update_learns_and_the_schedule_ends_where_it_should():
+    config = OptimizerConfig(lr=1.0, schedule="linear", warmup_fraction=0.2, final_fraction=0.1)
+    rates = [learning_rate(config, update, 10) for update in range(11)]
+    assert rates[0] == pytest.approx(1 / 3)
+    assert rates[1] == pytest.approx(2 / 3)
+    assert rates[2] == pytest.approx(1.0)
+    assert rates[6] == pytest.approx(0.1 + 0.9 * 0.5)
+    assert rates[10] == pytest.approx(0.1)
+
+
+def test_adam_uses_the_configured_constants():
+    config = OptimizerConfig(lr=0.5, beta1=0.7, beta2=0.9, eps=1e-3, weight_decay=0.2)
+    decayed, plain = learner(1, config).optimizer.param_groups
+    assert decayed["betas"] == (0.7, 0.9)
+    assert decayed["eps"] == 1e-3
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.2, 0.0)
+    assert all(p.ndim >= 2 for p in decayed["params"])
+    assert all(p.ndim < 2 for p in plain["params"])
+
+
+def test_restoring_a_state_repeats_the_next_update_to_the_bit():
+    one, two = learner(64), learner(64)
+    loss = likelihood(GROUPS, "token_mean")
+    one.update(GROUPS, loss)
+    state = {name: tensor.clone() for name, tensor in one.state().items()}
+    one.update(GROUPS, loss)
+    two.load_state(state)
+    two.update(GROUPS, loss)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters, two.parameters, strict=True))
+
+
+def test_a_state_of_another_model_is_refused():
+    subject = learner(64)
+    state = subject.state()
+    state["weight.stranger"] = torch.zeros(1)
+    with pytest.raises(ValueError, match=r"another model.*stranger"):
+        subject.load_state(state)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_with_a_remedy():
+    subject = learner(64)
+
+    def broken(outputs, indices):
+        return Loss(
+            sum=outputs.logprobs.sum() * float("nan"),
+            weight=1.0,
+            metrics=likelihood(GROUPS, "token_mean")(outputs, indices).metrics,
+        )
+
+    with pytest.raises(FloatingPointError, match=r"lower optimizer\.lr"):
+        subject.update(GROUPS, broken)
