@@ -1,4 +1,4 @@
-"""Data of the HH recipe: one source of preference pairs, split by prompt before anything is learned.
+"""Data of the HH recipe: one source of preference pairs, split by prompt before any training.
 
 The source has `prompt`, `chosen` and `rejected` as messages, or `chosen` and `rejected` as HH text.
 """

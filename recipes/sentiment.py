@@ -91,9 +91,7 @@ def pairs(rows: list[tuple[str, bool]], generator: random.Random) -> list[Prefer
     empty = Prompt(messages=(Message(role="user", content=""),))
     return [
         PreferenceGroup(
-            group=Group(
-                prompt=empty, responses=(Response(text=chosen), Response(text=rejected))
-            ),
+            group=Group(prompt=empty, responses=(Response(text=chosen), Response(text=rejected))),
             preferences=(Preference(winner=0, loser=1),),
         )
         for chosen, rejected in zip(good, bad, strict=False)

@@ -32,29 +32,31 @@ def terms(outputs: Outputs, mask: torch.Tensor, ref_logprob: torch.Tensor) -> Pr
 
 
 def pair_losses(responses: PreferenceTerms, pairs: Pairs, config: DpoConfig) -> torch.Tensor:
-    """[pair] the configured loss of every preference."""
-    w, l = pairs.winner, pairs.loser
-    margin = maths.margin(responses.logratio[w], responses.logratio[l])
+    """[pair] the configured loss of every preference, plus sft_coef times the chosen mean NLL."""
+    chosen, rejected = pairs.winner, pairs.loser
+    margin = maths.margin(responses.logratio[chosen], responses.logratio[rejected])
     mean = responses.logprob / responses.length.clamp(min=1)
-    p, beta, eps = pairs.probability, config.beta, config.label_smoothing
+    p, beta, smoothing = pairs.probability, config.beta, config.label_smoothing
     match config.loss:
         case "sigmoid":
-            return maths.sigmoid(margin, p, beta=beta)
+            losses = maths.sigmoid(margin, p, beta=beta)
         case "cdpo":
-            return maths.cdpo(margin, p, beta=beta, smoothing=eps)
+            losses = maths.cdpo(margin, p, beta=beta, smoothing=smoothing)
         case "robust":
-            return maths.rdpo(margin, p, beta=beta, smoothing=eps)
+            losses = maths.rdpo(margin, p, beta=beta, smoothing=smoothing)
         case "ipo":
-            return maths.ipo(margin, p, tau=beta)
+            losses = maths.ipo(margin, p, tau=beta)
         case "hinge":
-            return maths.hinge(margin, p, beta=beta)
+            losses = maths.hinge(margin, p, beta=beta)
         case "simpo":
-            return maths.simpo(mean[w], mean[l], p, beta=beta, gamma=config.simpo_gamma)
+            gamma = config.simpo_gamma
+            losses = maths.simpo(mean[chosen], mean[rejected], p, beta=beta, gamma=gamma)
         case "orpo":
-            odds = maths.orpo_odds(mean[w], mean[l], p)
-            return config.orpo_coef * odds - mean[w]
+            odds = maths.orpo_odds(mean[chosen], mean[rejected], p)
+            losses = config.orpo_coef * odds - mean[chosen]
         case "kto":
             raise AssertionError("KTO judges single responses; see kto_loss")
+    return losses - config.sft_coef * mean[chosen]
 
 
 def loss(
@@ -64,12 +66,9 @@ def loss(
     pairs: Pairs,
     config: DpoConfig,
 ) -> Loss:
-    """The configured loss, averaged within a group, then over groups; plus sft_coef * chosen NLL."""
+    """The configured loss, averaged within a group, then over groups."""
     responses = terms(outputs, mask, ref_logprob)
     per_pair = pair_losses(responses, pairs, config)
-    if config.sft_coef > 0:
-        mean = responses.logprob / responses.length.clamp(min=1)
-        per_pair = per_pair - config.sft_coef * mean[pairs.winner]
     total = (pairs.weight * per_pair).sum()
     implicit = config.beta * responses.logratio.detach().double()
     chosen, rejected = implicit[pairs.winner], implicit[pairs.loser]

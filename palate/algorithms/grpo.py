@@ -86,9 +86,9 @@ def policy_metrics(
     low: float,
     high: float,
 ) -> Metrics:
-    """Clip fraction, entropy and KL(old || policy) per token; KL(policy || reference) per response.
+    """Clip fraction, entropy, KL(old || policy) per token, KL(policy || reference) per response.
 
-    `kl/updated_policy` weighs each token's k1 by its ratio, because the rollouts are the old policy's.
+    `kl/updated_policy` weighs each token's k1 by its ratio: the rollouts are the old policy's.
     """
     mask = experience.mask
     tokens = float(mask.sum())

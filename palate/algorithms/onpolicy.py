@@ -11,7 +11,7 @@ from palate.interfaces import Loss, Outputs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Algorithm:
-    """prepare(rollouts, config, kl_coef=) -> Experience; loss(outputs, experience, config, kl_coef=).
+    """`prepare(rollouts, config, kl_coef=)`, `loss(outputs, experience, config, kl_coef=)`.
 
     `critic_loss(outputs, experience, config)` is given by algorithms that learn values.
     """

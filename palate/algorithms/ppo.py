@@ -44,7 +44,7 @@ def prepare(rollouts: Rollouts, config: PpoConfig, *, kl_coef: float) -> Experie
 
 
 def loss(outputs: Outputs, experience: Experience, config: PpoConfig, *, kl_coef: float) -> Loss:
-    """The policy's clipped surrogate, less the entropy bonus, plus the KL when it is in the loss."""
+    """Clipped surrogate per token, less the entropy bonus, plus the KL when it is in the loss."""
     mask = experience.mask
     ratio = token_ratio(outputs.logprobs, experience.old_logprobs, mask)
     bounds = {"low": config.clip_low, "high": config.clip_high}

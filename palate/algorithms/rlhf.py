@@ -18,7 +18,7 @@ def shaped_scores(rollouts: Rollouts, *, missing_eos_penalty: float) -> torch.Te
 def sequence_rewards(
     rollouts: Rollouts, kl: KlConfig, *, kl_coef: float, missing_eos_penalty: float
 ) -> torch.Tensor:
-    """[response] the reward of a whole response: shaped score - coef * sum of k1 when KL is in it."""
+    """[response] shaped score, less coef * sum of k1 when the KL is placed in the reward."""
     scores = shaped_scores(rollouts, missing_eos_penalty=missing_eos_penalty)
     k1 = kl_maths.k1(rollouts.old_logprobs, rollouts.ref_logprobs)
     coef = kl_coef if kl.placement == "reward" else 0.0

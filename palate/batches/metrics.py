@@ -1,4 +1,4 @@
-"""Mergeable metrics: every scalar is a (sum, count) pair, so micro-batches and ranks never matter."""
+"""Mergeable metrics: scalars are (sum, count) pairs, so micro-batches and ranks never matter."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,8 +28,8 @@ class Mean:
 class Metrics:
     """Named means, added name by name.
 
-    >>> (Metrics({"reward/mean": Mean(2.0, 1.0)}) + Metrics({"reward/mean": Mean(4.0, 1.0)})).values()
-    {'reward/mean': 3.0}
+    >>> (Metrics({"kl": Mean(2.0, 1.0)}) + Metrics({"kl": Mean(4.0, 1.0)})).values()
+    {'kl': 3.0}
     """
 
     means: Mapping[str, Mean] = field(default_factory=dict)

@@ -20,6 +20,7 @@ app = typer.Typer(
 
 STAGE_VERBS = {
     "pretrain": "A causal language model and its tokenizer from scratch.",
+    "prepare": "Raw data into what other stages read, by a Python function of yours.",
     "sft": "Supervised fine-tuning on demonstrations.",
     "sample": "k responses per prompt from one or several policies.",
     "judge": "Judgements about groups of responses, exported as a dataset.",

@@ -17,11 +17,11 @@ from palate.config.explain import explain, nearest, unknown_key
 from palate.config.fields import paths
 from palate.config.override import Table, override, stage_of
 from palate.config.rules import check, check_references
-from palate.config.stages import STAGES, Recipe, StageConfig
+from palate.config.stages import STAGES, PretrainConfig, Recipe, StageConfig
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
-HEAD = ("name", "seed")
+HEAD = ("name", "seed", "model")
 """The keys above a recipe's first table."""
 
 
@@ -49,7 +49,21 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             problems += [f"{name}.{line}" for line in lines]
     if problems:
         raise ConfigError(problems, source=str(path))
+    if recipe.model:
+        stages = _starting_from(recipe.model, stages)
     return recipe.model_copy(update={"stages": stages})
+
+
+def _starting_from(model: str, stages: dict[str, StageConfig]) -> dict[str, StageConfig]:
+    """The stages without `pretrain`; whoever referred to it starts from `model` instead."""
+    born = {f"@{name}" for name, config in stages.items() if isinstance(config, PretrainConfig)}
+    return {
+        name: config.model_copy(
+            update={key: model for key, value in config if isinstance(value, str) and value in born}
+        )
+        for name, config in stages.items()
+        if f"@{name}" not in born
+    }
 
 
 def load_head(recipe: Path | None) -> Recipe:

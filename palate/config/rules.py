@@ -54,10 +54,11 @@ def check_references(config: Config, name: str, order: Sequence[str]) -> list[st
 
 
 def references(config: Config) -> Iterator[tuple[str, str]]:
-    """(dotted path, stage name) of every value of the form `@stage`."""
+    """(dotted path, stage name) of every `@stage`, `@stage/file` and `file.py:function(@stage)`."""
     for path, value in _values(config):
-        if isinstance(value, str) and value.startswith("@"):
-            yield path, value[1:]
+        if isinstance(value, str):
+            for target in re.findall(r"(?:^|\()@([\w-]+)", value):
+                yield path, target
 
 
 def _values(config: Config) -> Iterator[tuple[str, object]]:
@@ -102,6 +103,9 @@ def _rloo(config: RlooConfig) -> Iterator[str]:
                 f"{name}: {value} would reuse rollouts of an older policy, which rloo has no ratio "
                 "to correct for; one update per rollout (ppo and grpo can do more)"
             )
+    for name in ("clip_low", "clip_high"):
+        if value_at(config, name) != RlooConfig.model_fields[name].default:
+            yield f"{name}: rloo has no ratio to clip and would ignore it; use ppo or grpo"
 
 
 def _dpo(config: DpoConfig) -> Iterator[str]:

@@ -378,5 +378,7 @@ class Recipe(Config):
     """Name of the run; its folder is `runs/<name>`."""
     seed: int = 0
     """Seed that every stage's seed is derived from."""
+    model: str = ""
+    """A folder or Hub name to start from instead of what `pretrain` stages make (empty: run them)."""
     stages: dict[str, AnyStageConfig]
     """The stages by name, in order."""

@@ -1,54 +1,35 @@
 """Figures of an evaluation as SVG: transparent, in the page's text color, one color per policy."""
 
-import html
-import io
-import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from palate.evaluation.results import Evaluation, PolicyResult, RewardModelResult
+from palate.evaluation.drawing import (
+    HEIGHT,
+    TEXT,
+    WIDTH,
+    Panel,
+    as_panel,
+    cross,
+    name_points,
+    new_axes,
+    reach,
+    short,
+    smooth,
+    styled,
+)
+from palate.evaluation.results import Evaluation, RewardModelResult
 from palate.maths.statistics import Interval
 from palate.records import Record
 
+MARKERS = ("o", "s", "^", "D", "v", "P")
 BASELINE_COLOR = "#8c8c8c"
 COLORS = ("#3d8fd1", "#d9622b", "#1fa37a", "#c77bb0", "#b08a1e", "#7a6fd0")
 """Told apart by every common color blindness, and at least 3:1 on white and on near-black."""
-MARKERS = ("o", "s", "^", "D", "v", "P")
-TEXT = "#777777"
-"""Stands for the page's text color until the SVG is written."""
-GRID = "#80808033"
-
-STYLE = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.edgecolor": TEXT,
-    "axes.labelcolor": TEXT,
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.unicode_minus": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.7,
-    "text.color": TEXT,
-    "xtick.color": TEXT,
-    "ytick.color": TEXT,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "lines.solid_capstyle": "round",
-}
-WIDTH, HEIGHT = 4.4, 3.0
-"""Inches of a panel: two stand side by side on a page, one fills a telephone."""
 
 
 class TrainingCurve(Record):
@@ -62,13 +43,6 @@ class TrainingCurve(Record):
         """(steps, values) where the metric was logged."""
         points = [(row["step"], row[metric]) for row in self.steps if metric in row]
         return [step for step, _ in points], [value for _, value in points]
-
-
-class Panel(NamedTuple):
-    """One figure as SVG and the sentence that names it."""
-
-    title: str
-    svg: str
 
 
 class Metric(NamedTuple):
@@ -86,6 +60,7 @@ METRICS = (
     Metric("policy/entropy", "Entropy of the policy", "nats per token"),
     Metric("policy/clip_fraction", "Tokens whose ratio was clipped", "fraction"),
     Metric("critic/explained_variance", "Returns explained by the critic", "fraction"),
+    Metric("reward/accuracy", "Reward model: pairs ranked right", "fraction"),
     Metric("dpo/accuracy", "DPO: pairs ranked right", "fraction"),
     Metric("dpo/margin", "DPO: implicit reward margin", "nats x beta"),
 )
@@ -107,10 +82,10 @@ def frontier(evaluation: Evaluation, curves: Sequence[TrainingCurve]) -> tuple[P
     return tuple(_frontier(evaluation, judge, curves) for judge in evaluation.judges)
 
 
-@mpl.rc_context(STYLE)
+@styled
 def _frontier(evaluation: Evaluation, judge: str, curves: Sequence[TrainingCurve]) -> Panel:
     colors = policy_colors(evaluation)
-    figure, axes = _axes()
+    figure, axes = new_axes()
     axes.set_xscale("function", functions=(_signed_sqrt, _signed_square))
     if judge == evaluation.proxy:
         for curve in curves:
@@ -118,23 +93,21 @@ def _frontier(evaluation: Evaluation, judge: str, curves: Sequence[TrainingCurve
             _, scores = curve.series("reward/score")
             if scores and len(kl) == len(scores):
                 color = colors.get(curve.name, BASELINE_COLOR)
-                axes.plot(
-                    np.maximum(_smooth(kl), 0), _smooth(scores), color=color, lw=1, alpha=0.55
-                )
+                axes.plot(np.maximum(smooth(kl), 0), smooth(scores), color=color, lw=1, alpha=0.55)
     _best_of_n_line(axes, evaluation, judge)
     ends = []
     for policy, marker in zip(evaluation.policies, _markers(evaluation), strict=True):
         score = policy.score(judge)
         if score:
-            _cross(axes, policy.kl, score, color=colors[policy.name], marker=marker)
+            cross(axes, policy.kl, score, color=colors[policy.name], marker=marker)
             ends.append((max(policy.kl.estimate, 0.0), score.estimate, policy.name))
-    axes.set_xlabel(f"KL from {evaluation.baseline}, nats (square-root scale)")
+    axes.set_xlabel(f"KL from {short(evaluation.baseline)}, nats (square-root scale)")
     axes.set_ylabel("mean score")
     axes.set_xlim(left=0)
     _kl_ticks(axes)
-    _name_points(axes, ends, colors)
+    name_points(figure, axes, ends, colors)
     whose = "the reward model" if judge == evaluation.proxy else judge
-    return _panel(figure, f"Score by {whose} against KL")
+    return as_panel(figure, f"Score by {whose} against KL")
 
 
 def _best_of_n_line(axes: Axes, evaluation: Evaluation, judge: str) -> None:
@@ -147,54 +120,9 @@ def _best_of_n_line(axes: Axes, evaluation: Evaluation, judge: str) -> None:
     axes.plot(kl, mean, color=TEXT, lw=1, ls=(0, (4, 3)), marker=".", ms=4)
     for (best, _), x, y in zip(points, kl, mean, strict=True):
         if best.n > 1:
-            axes.annotate(f"n={best.n}", (x, y), (4, -9), textcoords="offset points", fontsize=7)
-
-
-def _cross(axes: Axes, x: Interval, y: Interval, *, color: str, marker: str) -> None:
-    """A point with its interval in both directions."""
-    axes.errorbar(
-        max(x.estimate, 0.0),
-        y.estimate,
-        xerr=_reach(x),
-        yerr=_reach(y),
-        color=color,
-        marker=marker,
-        ms=6,
-        lw=1.4,
-    )
-
-
-def _reach(value: Interval) -> list[list[float]]:
-    return [[value.estimate - value.low], [value.high - value.estimate]]
-
-
-def _name_points(
-    axes: Axes, points: Sequence[tuple[float, float, str]], colors: Mapping[str, str]
-) -> None:
-    """Write each point's name at the first of four corners where it covers no point and no name."""
-    axes.figure.draw_without_rendering()
-    boxes = []
-    for x, y, _ in points:
-        px, py = axes.transData.transform((x, y))
-        boxes.append((px - 5, py - 5, px + 5, py + 5))
-    for x, y, name in points:
-        px, py = axes.transData.transform((x, y))
-        width = 6.0 * len(name)
-        corners = [(7.0, 4.0), (7.0, -12.0), (-7.0 - width, 4.0), (-7.0 - width, -12.0)]
-        spots = [(dx, dy, (px + dx, py + dy, px + dx + width, py + dy + 9)) for dx, dy in corners]
-        free = [spot for spot in spots if not any(_overlap(spot[2], box) for box in boxes)]
-        dx, dy, box = (free or spots)[0]
-        boxes.append(box)
-        axes.annotate(
-            name, (x, y), (dx, dy), textcoords="offset points", color=colors[name], weight="bold"
-        )
-
-
-Box = tuple[float, float, float, float]
-
-
-def _overlap(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+            axes.annotate(
+                f"n={best.n}", (x, y), (-3, 3), textcoords="offset points", ha="right", fontsize=7
+            )
 
 
 def _kl_ticks(axes: Axes) -> None:
@@ -212,7 +140,7 @@ def _signed_square(x: np.ndarray) -> np.ndarray:
     return np.sign(x) * np.square(x)
 
 
-@mpl.rc_context(STYLE)
+@styled
 def training_curves(evaluation: Evaluation, curves: Sequence[TrainingCurve]) -> tuple[Panel, ...]:
     """A small panel per quantity that some stage logged, all stages together."""
     colors = policy_colors(evaluation)
@@ -222,33 +150,26 @@ def training_curves(evaluation: Evaluation, curves: Sequence[TrainingCurve]) -> 
         drawn = [(curve, steps, values) for curve, steps, values in drawn if values]
         if not drawn:
             continue
-        figure, axes = _axes(width=3.4, height=2.2)
+        figure, axes = new_axes(width=3.4, height=2.2)
         for curve, steps, values in drawn:
             color = colors.get(curve.name, BASELINE_COLOR)
             axes.plot(steps, values, color=color, lw=0.8, alpha=0.3)
-            axes.plot(steps, _smooth(values), color=color, lw=1.6)
+            axes.plot(steps, smooth(values), color=color, lw=1.6)
         axes.set_xlabel("step")
         axes.set_ylabel(metric.unit)
         axes.locator_params(nbins=5)
-        panels.append(_panel(figure, metric.title))
+        panels.append(as_panel(figure, metric.title))
     return tuple(panels)
 
 
-def _smooth(values: Sequence[float]) -> np.ndarray:
-    """A centered moving average over a twelfth of the curve, shorter at its ends."""
-    half = len(values) // 24
-    kernel = np.ones(2 * half + 1)
-    return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
-
-
-@mpl.rc_context(STYLE)
+@styled
 def reliability(reward_model: RewardModelResult) -> Panel:
     """Share of right preferences against confidence, with the number of pairs per bin below."""
     figure = Figure(figsize=(WIDTH, HEIGHT), dpi=72, layout="constrained")
     axes, counts = figure.subplots(2, 1, height_ratios=[4, 1], sharex=True)
     axes.plot([0.5, 1], [0.5, 1], color=TEXT, lw=1, ls=(0, (4, 3)))
     for b in reward_model.bins:
-        _cross(
+        cross(
             axes,
             Interval(b.predicted, b.predicted, b.predicted),
             b.observed,
@@ -264,40 +185,40 @@ def reliability(reward_model: RewardModelResult) -> Panel:
     counts.locator_params(axis="y", nbins=2)
     for panel in (axes, counts):
         panel.set_xlim(0.49, 1.01)
-    return _panel(figure, "Reliability on held-out preferences")
+    return as_panel(figure, "Reliability on held-out preferences")
 
 
-@mpl.rc_context(STYLE)
+@styled
 def rows_before_after(evaluation: Evaluation) -> Panel:
     """Every row of the taste: a gray tick where the baseline is, a line to where each policy is."""
-    colors, before = policy_colors(evaluation), evaluation.reference.rows
+    colors, before = policy_colors(evaluation), evaluation.measured_rows
     policies = evaluation.contenders
     band = len(policies) + 1
-    figure, axes = _axes(height=0.5 + 0.14 * band * len(before))
+    figure, axes = new_axes(height=0.5 + 0.14 * band * len(before))
     for i, row in enumerate(before):
         top = -i * band
         axes.plot(
             [row.value] * 2, [top + 0.5, top - len(policies) + 0.5], color=BASELINE_COLOR, lw=2
         )
         for j, (policy, marker) in enumerate(zip(policies, _markers(evaluation)[1:], strict=True)):
-            after = next((r.value for r in policy.rows if r.name == row.name), None)
+            after = next((r.value for r in policy.rows if r.name == row.name and r.n), None)
             if after is not None:
                 color = colors[policy.name]
                 axes.plot([row.value, after], [top - j] * 2, color=color, lw=1.4)
                 axes.plot(after, top - j, color=color, marker=marker, ms=5)
     middles = [-i * band - (len(policies) - 1) / 2 for i in range(len(before))]
-    axes.set_yticks(middles, [textwrap.fill(row.name, 18) for row in before])
+    axes.set_yticks(middles, [textwrap.fill(short(row.name, 40), 18) for row in before])
     axes.grid(visible=False, axis="y")
     _percent_axis(axes)
-    axes.set_xlabel("share of responses")
-    return _panel(figure, f"Rows of the taste, from {evaluation.baseline}")
+    axes.set_xlabel("mean over responses")
+    return as_panel(figure, f"Rows of the taste, from {evaluation.baseline}")
 
 
-@mpl.rc_context(STYLE)
+@styled
 def win_rates(evaluation: Evaluation) -> Panel:
     """Win rates with intervals: filled under the taste, hollow under the reward model."""
     colors, policies = policy_colors(evaluation), evaluation.contenders
-    figure, axes = _axes(height=0.75 + 0.42 * len(policies))
+    figure, axes = new_axes(height=0.75 + 0.42 * len(policies))
     axes.axvline(0.5, color=TEXT, lw=1)
     for i, policy in enumerate(policies):
         for judge, lift in zip(evaluation.judges, (0.13, -0.17), strict=False):
@@ -307,45 +228,25 @@ def win_rates(evaluation: Evaluation) -> Panel:
                 color = colors[policy.name]
                 face = color if judge == evaluation.taste else "none"
                 axes.errorbar(
-                    rate.estimate, lift - i, xerr=_reach(rate), color=color, mfc=face,
+                    rate.estimate, lift - i, xerr=reach(rate), color=color, mfc=face,
                     marker=_markers(evaluation)[i + 1], ms=6, lw=1.6,
                 )  # fmt: skip
-    axes.set_yticks([-i for i in range(len(policies))], [policy.name for policy in policies])
+    axes.set_yticks([-i for i in range(len(policies))], [short(policy.name) for policy in policies])
     axes.set_ylim(-len(policies) + 0.45, 0.55)
     axes.grid(visible=False, axis="y")
     _percent_axis(axes)
-    hollow = f"; hollow: {evaluation.proxy}" if evaluation.proxy else ""
-    axes.set_xlabel(f"won against {evaluation.baseline} (filled: {evaluation.taste}{hollow})")
-    return _panel(figure, f"Win rate against {evaluation.baseline}")
+    baseline = short(evaluation.baseline)
+    hollow = f"; hollow: {short(evaluation.proxy)}" if evaluation.proxy else ""
+    axes.set_xlabel(f"won against {baseline} (filled: {short(evaluation.taste)}{hollow})")
+    return as_panel(figure, f"Win rate against {evaluation.baseline}")
 
 
 def _percent_axis(axes: Axes) -> None:
     axes.set_xlim(-0.02, 1.02)
     ticks = [0, 0.25, 0.5, 0.75, 1]
-    axes.set_xticks(ticks, [f"{100 * tick:.0f} %" for tick in ticks])
+    axes.set_xticks(ticks, [f"{100 * tick:.0f}%" for tick in ticks])
 
 
 def _markers(evaluation: Evaluation) -> list[str]:
     """One marker per policy, the baseline's first."""
     return [MARKERS[i % len(MARKERS)] for i in range(len(evaluation.policies))]
-
-
-def _axes(*, width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), dpi=72, layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def _panel(figure: Figure, title: str) -> Panel:
-    """The figure as inline SVG: labeled, without size, ids, prolog or metadata."""
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": title}):
-        figure.savefig(buffer, format="svg", transparent=True)
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    label = html.escape(title, quote=True)
-    svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}" stroke-linejoin="round"', 1)
-    return Panel(title, re.sub(r"\n\s*", "\n", svg.replace(TEXT, "currentColor")))

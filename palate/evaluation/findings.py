@@ -65,17 +65,18 @@ def _below_target(e: Evaluation, p: PolicyResult, t: Targets) -> Iterator[Findin
     c = p.against_baseline(e.taste)
     if c is None or c.win_rate.low >= t.win_rate:
         return
-    won = f"{p.name} wins {interval(c.win_rate)} of comparisons with {e.baseline} under {e.taste}"
+    won = (
+        f"{p.name} wins {interval(c.win_rate)} of comparisons with {e.baseline} judged by {e.taste}"
+    )
+    more = "Train longer, collect more judgements, or evaluate more prompts."
     if c.win_rate.high < 0.5:
-        text = f"{won}: it is worse than where it started."
+        remedy = "Read its answers, and see what was optimised instead."
+        yield _problem("win rate", f"{won}: it is worse than where it started.", remedy)
     elif c.win_rate.low <= 0.5:
-        text = f"{won}: it cannot be told from where it started."
+        yield _problem("win rate", f"{won}: it cannot be told from where it started.", more)
     else:
         text = f"{won}; the target is a lower bound of {percent(t.win_rate)}."
-    severe = _problem if c.win_rate.low <= 0.5 else _caution
-    yield severe(
-        "win rate", text, "Train longer, collect more judgements, or evaluate more prompts."
-    )
+        yield _caution("win rate", text, more)
 
 
 def _hacking(e: Evaluation, p: PolicyResult, t: Targets) -> Iterator[Finding]:
@@ -97,8 +98,8 @@ def _length_explains(e: Evaluation, p: PolicyResult, t: Targets) -> Iterator[Fin
     c = p.against_baseline(e.taste)
     if c and c.win_rate.low > 0.5 >= c.length_controlled.low:
         text = (
-            f"{p.name} wins {interval(c.win_rate)}, but {interval(c.length_controlled)} once length "
-            "is controlled for: length alone may explain the gain."
+            f"{p.name} wins {interval(c.win_rate)}, but {interval(c.length_controlled)} once "
+            "length is controlled for: length alone may explain the gain."
         )
         yield _caution("length-controlled", text, "Compare at equal length, or penalise length.")
 
@@ -109,11 +110,9 @@ def _length_drift(e: Evaluation, p: PolicyResult, t: Targets) -> Iterator[Findin
     if abs(drift) > t.length_drift:
         text = (
             f"{p.name} writes {after:.1f} tokens on average where {e.baseline} wrote {before:.1f} "
-            f"({100 * drift:+.0f} %)."
+            f"({100 * drift:+.0f}%)."
         )
-        remedy = (
-            "Check that length is what people wanted; otherwise penalise it or balance the data."
-        )
+        remedy = "Check that people wanted it; otherwise penalise length or balance the data."
         yield _caution("length drift", text, remedy)
 
 
@@ -132,18 +131,18 @@ def _far_away(e: Evaluation, p: PolicyResult, t: Targets) -> Iterator[Finding]:
 
 
 def _worse_rows(e: Evaluation, p: PolicyResult, t: Targets) -> Iterator[Finding]:
-    before = {row.name: row for row in (*e.reference.rows, e.reference.sums_right) if row.n}
+    before = {row.name: row for row in (*e.reference.rows, e.reference.sums_right)}
+    worse = []
     for row in (*p.rows, p.sums_right):
-        if row.n == 0 or row.name not in before:
+        old = before.get(row.name)
+        if old is None or not (old.n and row.n):
             continue
-        old = before[row.name]
-        error = math.sqrt(sum(max(0.0, r.value * (1 - r.value)) / r.n for r in (old, row)))
+        error = math.sqrt(sum(r.value * (1 - r.value) / r.n for r in (old, row)))
         if old.value - row.value > max(0.01, 2 * error):
-            text = (
-                f'"{row.name}" got worse in {p.name}: {percent(row.value)}, '
-                f"from {percent(old.value)} in {e.baseline}."
-            )
-            yield _problem("row got worse", text, "Collect judgements about this row.")
+            worse.append(f'"{row.name}" from {percent(old.value)} to {percent(row.value)}')
+    if worse:
+        text = f"{p.name} got worse than {e.baseline} at {', '.join(worse)}."
+        yield _problem("row got worse", text, "Collect judgements about what got worse.")
 
 
 def _diversity(e: Evaluation, p: PolicyResult, t: Targets) -> Iterator[Finding]:
@@ -230,19 +229,23 @@ def _uncalibrated(r: RewardModelResult, t: Targets) -> Iterator[Finding]:
     if r.ece > r.ece_null_p95:
         text = (
             f"The reward model is miscalibrated: its calibration error is {r.ece:.3f}, and a "
-            f"calibrated one would stay below {r.ece_null_p95:.3f} in 95 % of samples this size."
+            f"calibrated one would stay below {r.ece_null_p95:.3f} in 95% of samples this size."
         )
         yield _caution("calibration", text, "Train fewer epochs, or rescale its scores.")
 
 
 def _unlearned_rows(r: RewardModelResult, t: Targets) -> Iterator[Finding]:
-    for row in r.probe:
-        if row.n and wilson(row.value * row.n, row.n).low <= 0.5:
-            text = (
-                f'The reward model has not learned "{row.name}": it is right on '
-                f"{percent(row.value)} of {row.n} matched pairs, and a coin gets 50 %."
-            )
-            yield _problem("row not learned", text, "Collect judgements about this row.")
+    unlearned = [
+        f'"{row.name}" ({percent(row.value)} of {row.n})'
+        for row in r.probe
+        if row.n and wilson(row.value * row.n, row.n).low <= 0.5
+    ]
+    if unlearned:
+        text = (
+            "The reward model is not shown to beat a coin on matched pairs that differ only in "
+            f"{', '.join(unlearned)}."
+        )
+        yield _problem("row not learned", text, "Collect judgements about these rows.")
 
 
 RewardRule = Callable[[RewardModelResult, Targets], Iterator[Finding]]

@@ -6,7 +6,6 @@ What models wrote is untrusted: every text is escaped, and the page forbids scri
 from typing import NamedTuple, Self
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from pydantic import model_validator
 
 from palate.evaluation import figures
@@ -106,9 +105,10 @@ def page(report: Report) -> str:
             headers=headers(evaluation),
             rows=summary_rows(evaluation),
             colors=figures.policy_colors(evaluation),
+            gray=figures.BASELINE_COLOR,
             best=best_answers(evaluation),
             win_rates=figures.win_rates(evaluation),
-            taste_rows=figures.rows_before_after(evaluation) if evaluation.reference.rows else None,
+            taste_rows=figures.rows_before_after(evaluation) if evaluation.measured_rows else None,
             frontier=figures.frontier(evaluation, inputs.curves),
             curves=figures.training_curves(evaluation, inputs.curves),
             reliability=figures.reliability(evaluation.reward_model)
@@ -129,14 +129,14 @@ def headline(evaluation: Evaluation) -> str:
     at_most = "at most " if policy.kl_method == "bound" else ""
     return (
         f"{policy.name} wins {percent(best.win_rate.estimate)} of comparisons with {best.baseline} "
-        f"under {best.judge} (95 % interval {100 * best.win_rate.low:.1f} to "
+        f"judged by {best.judge} (95% interval {100 * best.win_rate.low:.1f} to "
         f"{100 * best.win_rate.high:.1f}, {best.prompts} held-out prompts), "
         f"{at_most}{policy.kl.estimate:.1f} nats away from it."
     )
 
 
 def best_answers(evaluation: Evaluation) -> tuple[str, ...]:
-    """For each sample, the policy whose answer the taste scores highest; empty when none is scored."""
+    """For each sample, the policy whose answer the taste scores highest; empty: none is scored."""
     best = []
     for sample in evaluation.samples:
         scores = {
@@ -175,6 +175,5 @@ def _environment() -> Environment:
         "duration": duration,
         "memory": memory,
         "credit_tokens": credit_tokens,
-        "drawing": Markup,
     }
     return environment

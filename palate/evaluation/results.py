@@ -1,8 +1,8 @@
 """What an evaluation says: frozen records, written as JSON by a stage and read by the report."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PlainSerializer
+from pydantic import Field, PlainSerializer, model_validator
 
 from palate.maths.statistics import Interval
 from palate.records import Record, Sampling
@@ -41,24 +41,24 @@ class JudgeScore(Record):
 
 
 class RowResult(Record):
-    """One row of the taste, a fraction of n responses (or matched pairs); n = 0: not measured.
+    """One row of the taste: a mean in [0, 1] of n responses (or matched pairs); n = 0: none.
 
     >>> RowResult(name="admits uncertainty", value=0.75, n=200).value
     0.75
     """
 
     name: str
-    value: float
-    n: int
+    value: float = Field(ge=0, le=1)
+    n: int = Field(ge=0)
 
 
 class PolicyResult(Record):
     """How one policy behaves on the held-out prompts.
 
     `kl` is KL(policy || baseline) per response in nats: the k1 estimate under the policy's own
-    samples, or for best-of-n the upper bound log n - (n - 1) / n. Lengths are tokens, `eos_rate` the
-    share of responses that ended by themselves, `repetition` the share of 4-grams seen before in the
-    same response. Seconds and memory are what it took to make the policy from the baseline.
+    samples, or for best-of-n the upper bound log n - (n - 1) / n. Lengths are tokens, `eos_rate`
+    the share of responses that ended by themselves, `repetition` the share of 4-grams seen before
+    in the same response. Seconds and memory are what it took to make the policy from the baseline.
     """
 
     name: str
@@ -118,7 +118,7 @@ class RewardModelResult(Record):
 
 
 class BestOfN(Record):
-    """Best of n baseline samples, picked by the reward model: a KL bound in nats and mean scores."""
+    """Best of n baseline samples by the reward model: a KL bound in nats, and mean scores."""
 
     n: int = Field(ge=1)
     kl_bound: float
@@ -175,17 +175,29 @@ class Evaluation(Record):
     best_of_n: tuple[BestOfN, ...] = ()
     samples: tuple[Sample, ...] = ()
     settings: Settings
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _baseline_comes_first(self) -> Self:
+        names = [policy.name for policy in self.policies]
+        if names[0] != self.baseline or len(set(names)) < len(names):
+            raise ValueError(f"policies have different names, {self.baseline} first; got {names}")
+        return self
 
     @property
     def reference(self) -> PolicyResult:
         """The baseline's own result."""
-        return next(policy for policy in self.policies if policy.name == self.baseline)
+        return self.policies[0]
 
     @property
     def contenders(self) -> tuple[PolicyResult, ...]:
         """Every policy but the baseline, in order."""
-        return tuple(policy for policy in self.policies if policy.name != self.baseline)
+        return self.policies[1:]
+
+    @property
+    def measured_rows(self) -> tuple[RowResult, ...]:
+        """The rows of the taste that applied to some response of the baseline."""
+        return tuple(row for row in self.reference.rows if row.n)
 
     @property
     def judges(self) -> tuple[str, ...]:

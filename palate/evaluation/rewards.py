@@ -97,7 +97,7 @@ def reliability(
     index = np.minimum((confidence * BINS).astype(int), BINS - 1)
     bins = []
     for b in np.unique(index):
-        members = np.flatnonzero(index == b)
+        members = np.flatnonzero(index == b).tolist()
         prompts = [prompt_ids[i] for i in members]
         if len(set(prompts)) > 1:
             observed = paired_win_rate(right[members], prompts)

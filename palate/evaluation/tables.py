@@ -44,7 +44,7 @@ def _cells(evaluation: Evaluation, policy: PolicyResult) -> tuple[str, ...]:
         *(interval(c.win_rate) if c else NOTHING for c in comparisons),
         NOTHING if policy.name == evaluation.baseline else kl,
         f"{policy.mean_length.estimate:.1f}",
-        f"{100 * policy.eos_rate:.0f} %",
+        f"{100 * policy.eos_rate:.0f}%",
         duration(policy.seconds) if policy.seconds else NOTHING,
         memory(policy.peak_memory_mib) if policy.peak_memory_mib else NOTHING,
     )

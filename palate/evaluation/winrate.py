@@ -46,13 +46,13 @@ def compare_verdicts(
 ) -> Comparison:
     """Win rate under a judge of pairs that saw every pair twice, with the sides swapped.
 
-    A win counts only when both orders agree; otherwise the pair is a tie and a flip. A pair that was
-    skipped in either order is invalid: it is counted and otherwise left out.
+    A win counts only when both orders agree; otherwise the pair is a tie and a flip. A pair that
+    was skipped in either order is invalid: it is counted and otherwise left out.
     """
     one = np.array([_first_wins(verdict) for verdict in policy_first])
     two = 1 - np.array([_first_wins(verdict) for verdict in baseline_first])
-    valid = np.flatnonzero(np.isfinite(one + two))
-    if not len(valid):
+    valid = np.flatnonzero(np.isfinite(one + two)).tolist()
+    if not valid:
         raise ValueError(f"{judge} gave no verdict in both orders on any pair")
     flipped = one[valid] != two[valid]
     comparison = _comparison(np.where(flipped, 0.5, one[valid]), _take(pairs, valid), judge=judge)
@@ -65,10 +65,10 @@ def length_controlled_win_rate(
 ) -> Interval:
     """sigmoid(a), the win rate at equal length under P(win) = sigmoid(a + b tanh(d / rms(d))).
 
-    Dubois et al. 2024, without the per-prompt difficulty. Unlike the paper, lengths are scaled by
-    their root mean square, and two imaginary ties, one for each sign of d, keep the fit finite; each
-    is a cluster of its own, so a length effect that cannot be told from the win rate gives a wide
-    interval. The error is cluster-robust.
+    Dubois et al. 2024, without the per-prompt difficulty, and with a cluster-robust error. Unlike
+    the paper, lengths are scaled by their root mean square, and two imaginary ties, one for each
+    sign of d, keep the fit finite; the error counts them with their expected information, so a
+    length effect that cannot be told from the win rate gives a wide interval.
     """
     d = np.asarray(length_differences, float)
     scale = float(np.sqrt(np.mean(d**2))) or 1.0
@@ -83,17 +83,16 @@ def length_controlled_win_rate(
     def gradient(weights: Array) -> Array:
         return design.T @ (special.expit(design @ weights) - y)
 
-    fit = optimize.minimize(loss, np.zeros(2), jac=gradient, method="BFGS")
-    p = special.expit(design @ fit.x)
-    bread = np.linalg.inv((design * (p * (1 - p))[:, None]).T @ design)
-    _, cluster = np.unique(
-        [*map(str, prompt_ids), "imaginary +", "imaginary -"], return_inverse=True
-    )
+    weights = optimize.minimize(loss, np.zeros(2), jac=gradient, method="BFGS").x
+    p = special.expit(design @ weights)
+    weighted = design * (p * (1 - p))[:, None]
+    _, cluster = np.unique(list(prompt_ids), return_inverse=True)
     pulls = np.zeros((cluster.max() + 1, 2))
-    np.add.at(pulls, cluster, design * (p - y)[:, None])
-    error = float(np.sqrt((bread @ pulls.T @ pulls @ bread)[0, 0]))
-    half = float(special.stdtrit(len(pulls) - 1, 0.975)) * error
-    low, middle, high = special.expit([fit.x[0] - half, fit.x[0], fit.x[0] + half])
+    np.add.at(pulls, cluster, (design * (p - y)[:, None])[:-2])
+    bread = np.linalg.inv(weighted.T @ design)
+    spread = bread @ (pulls.T @ pulls + weighted[-2:].T @ design[-2:]) @ bread
+    half = float(special.stdtrit(len(pulls) - 1, 0.975)) * np.sqrt(spread[0, 0])
+    low, middle, high = special.expit([weights[0] - half, weights[0], weights[0] + half])
     return Interval(float(middle), float(low), float(high))
 
 
@@ -102,7 +101,7 @@ def longer_win_rate(
 ) -> Interval:
     """P(the longer response wins) over pairs of unequal length; ties count half."""
     outcomes, d = np.asarray(outcomes, float), np.asarray(length_differences)
-    unequal = np.flatnonzero(d)
+    unequal = np.flatnonzero(d).tolist()
     prompts = [prompt_ids[i] for i in unequal]
     if len(set(prompts)) < 2:
         return UNKNOWN
@@ -118,7 +117,7 @@ def _first_wins(verdict: Verdict) -> float:
     return preference.probability if preference.winner == 0 else 1 - preference.probability
 
 
-def _take(pairs: Pairs, indices: NDArray[np.intp]) -> Pairs:
+def _take(pairs: Pairs, indices: Sequence[int]) -> Pairs:
     return Pairs(
         policy=pairs.policy,
         baseline=pairs.baseline,

@@ -7,9 +7,9 @@ def percent(fraction: float) -> str:
     """A fraction in percent.
 
     >>> percent(0.784)
-    '78.4 %'
+    '78.4%'
     """
-    return f"{100 * fraction:.1f} %"
+    return f"{100 * fraction:.1f}%"
 
 
 def points(fraction: float) -> str:
@@ -25,7 +25,7 @@ def interval(value: Interval) -> str:
     """A fraction and its 95 % interval.
 
     >>> interval(Interval(0.784, 0.731, 0.83))
-    '78.4 % [73.1, 83.0]'
+    '78.4% [73.1, 83.0]'
     """
     return f"{percent(value.estimate)} [{100 * value.low:.1f}, {100 * value.high:.1f}]"
 

@@ -1,4 +1,4 @@
-"""Functions in a user's own file: `path/to/file.py:function`, or `path/to/file.py:factory(data)`."""
+"""Functions in a user's own file: `path/to/file.py:function`, or `file.py:factory(data)`."""
 
 import importlib.util
 import re

@@ -90,7 +90,7 @@ def group_mean_centered(rewards: PerResponse, group_index: GroupIndex) -> PerRes
 @torch.no_grad()
 def leave_one_out(rewards: PerResponse, group_index: GroupIndex) -> PerResponse:
     """r_i - mean of the *other* responses of its group: RLOO, Ahmadian et al. 2024
-    (arXiv:2402.14740) section 4; unbiased, and G/(G - 1) of the self-inclusive form.
+    (arXiv:2402.14740); unbiased, and G/(G - 1) of the self-inclusive form.
     """
     centered, counts = _centered(rewards, group_index)
     return centered * (counts / (counts - 1))[group_index]

@@ -13,15 +13,14 @@ from palate.maths.statistics import clustered_error
 def adaptive_step(coef: float, kl: float, *, target: float, horizon: int, episodes: int) -> float:
     """The next coefficient: coef * (1 + clip(kl / target - 1, -0.2, 0.2) * episodes / horizon).
 
-    Ziegler et al. 2019 (arXiv:1909.08593) section 2.2; kl is the mean sequence KL in nats of the
-    latest episodes.
+    Ziegler et al. 2019 (arXiv:1909.08593); kl is the latest episodes' mean sequence KL in nats.
     """
     error = min(max(kl / target - 1.0, -0.2), 0.2)
     return coef * (1.0 + error * episodes / horizon)
 
 
 def dual_step(coef: float, kl: float, *, budget: float, lr: float) -> float:
-    """The next coefficient by dual ascent: log coef += lr * (kl - budget) / budget, kl as above."""
+    """The next coefficient by dual ascent: log coef += lr * (kl - budget) / budget, kl in nats."""
     return coef * math.exp(lr * (kl - budget) / budget)
 
 

@@ -22,13 +22,13 @@ def sigmoid(margin: PerPair, probability: PerPair, *, beta: float) -> PerPair:
 
 
 def cdpo(margin: PerPair, probability: PerPair, *, beta: float, smoothing: float) -> PerPair:
-    """DPO on smoothed labels: conservative DPO, Mitchell 2023 (ericmitchell.ai/cdpo.pdf) eq. 3."""
+    """DPO on smoothed labels: conservative DPO, Mitchell 2023 (ericmitchell.ai/cdpo.pdf)."""
     return sigmoid(margin, smoothed(probability, smoothing=smoothing), beta=beta)
 
 
 def rdpo(margin: PerPair, probability: PerPair, *, beta: float, smoothing: float) -> PerPair:
     """DPO that is unbiased under flipped labels: robust DPO, Chowdhury et al. 2024
-    (arXiv:2403.00409) eq. 12.
+    (arXiv:2403.00409).
     """
     return sigmoid(margin, unsmoothed(probability, smoothing=smoothing), beta=beta)
 
@@ -42,7 +42,7 @@ def ipo(margin: PerPair, probability: PerPair, *, tau: float) -> PerPair:
 
 def hinge(margin: PerPair, probability: PerPair, *, beta: float) -> PerPair:
     """max(0, 1 - beta margin): SLiC, Zhao et al. 2023 (arXiv:2305.10425), normalized as in RSO,
-    Liu et al. 2023 (arXiv:2309.06657) eq. 9.
+    Liu et al. 2023 (arXiv:2309.06657).
     """
     right, wrong = relu(1.0 - beta * margin), relu(1.0 + beta * margin)
     return probability * right + (1.0 - probability) * wrong

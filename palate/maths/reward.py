@@ -40,7 +40,7 @@ def unsmoothed(probability: PerPair, *, smoothing: float) -> PerPair:
     """(p - e) / (1 - 2 e): inverts `smoothed`; below 0 or above 1 for hard labels.
 
     In a loss linear in p it undoes a fraction e of flipped labels in expectation: Chowdhury et al.
-    2024 (arXiv:2403.00409) eq. 12.
+    2024 (arXiv:2403.00409).
     """
     return (probability - smoothing) / (1.0 - 2.0 * smoothing)
 
@@ -58,7 +58,7 @@ def plackett_luce(scores: PerRank, order: Ranking) -> PerGroup:
 def davidson(difference: PerPair, outcome: Outcome, *, nu: Scalar | float) -> PerPair:
     """Pairs with ties: P(win), P(loss), P(tie) in proportion exp(d/2), exp(-d/2), nu.
 
-    Davidson 1970 eq. 2.7; outcome is 1 for a win, -1 for a loss, 0 for a tie.
+    Davidson 1970; outcome is 1 for a win, -1 for a loss, 0 for a tie.
     """
     tie = torch.as_tensor(nu).to(difference).log().expand_as(difference)
     total = torch.stack([difference / 2, -difference / 2, tie]).logsumexp(dim=0)

@@ -68,12 +68,12 @@ def clustered_mean(
 def _wilson(p: float, n: float, z: float) -> Interval:
     center = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return Interval(p, max(0.0, center - half), min(1.0, center + half))
+    return Interval(p, min(p, max(0.0, center - half)), max(p, min(1.0, center + half)))
 
 
-def wilson(wins: float, n: float, *, level: float = 0.95) -> Interval:
+def wilson(wins: float, n: int, *, level: float = 0.95) -> Interval:
     """The share of wins among n independent trials with its score interval, Wilson 1927."""
-    return _wilson(wins / n, n, float(special.ndtri((1 + level) / 2)))
+    return _wilson(wins / n, float(n), float(special.ndtri((1 + level) / 2)))
 
 
 def paired_win_rate(
@@ -85,7 +85,7 @@ def paired_win_rate(
     1998), so the interval stays inside [0, 1] and has width even when every outcome is the same.
     """
     mean, error, freedom = clustered_error(outcomes, clusters)
-    effective = mean * (1 - mean) / error**2 if error > 0 else freedom + 1.0
+    effective = mean * (1 - mean) / error**2 if error > 1e-9 else freedom + 1.0
     return _wilson(mean, effective, float(special.stdtrit(freedom, (1 + level) / 2)))
 
 
@@ -121,7 +121,7 @@ def expected_calibration_error(
     probabilities: ArrayLike, outcomes: ArrayLike, *, bins: int = 10
 ) -> float:
     """sum_b n_b / n |mean p - mean outcome| over bins of equal width: Guo et al. 2017
-    (arXiv:1706.04599) eq. 5. Not 0 under perfect calibration: see `calibration_null`.
+    (arXiv:1706.04599). Not 0 under perfect calibration: see `calibration_null`.
     """
     p, y = np.asarray(probabilities, np.float64), np.asarray(outcomes, np.float64)
     gaps = np.bincount(_bin(p, bins), weights=p - y, minlength=bins)
@@ -202,7 +202,7 @@ def distinct_n(texts: Iterable[Sequence[Hashable]], n: int) -> float:
 
 def best_of_n_kl_bound(n: int) -> float:
     """log n - (n - 1) / n nats, an upper bound of KL(best of n || policy): Beirami et al. 2024
-    (arXiv:2401.01879) theorem 3.1.
+    (arXiv:2401.01879).
     """
     return math.log(n) - (n - 1) / n
 

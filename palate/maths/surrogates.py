@@ -39,7 +39,7 @@ def clipped_surrogate(
 def dual_clipped_surrogate(
     ratio: PerToken, advantages: PerToken, *, low: float, high: float, dual: float
 ) -> PerToken:
-    """The clipped surrogate, where A < 0 at most -dual A: Ye et al. 2020 (arXiv:1912.09729) eq. 5.
+    """The clipped surrogate, where A < 0 at most -dual A: Ye et al. 2020 (arXiv:1912.09729).
 
     dual > 1 bounds the loss of a token that became far more likely although it was bad.
     """

@@ -5,6 +5,7 @@ with all of them off, bit for bit the network before any was added.
 """
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +44,8 @@ def add_adapter(
     if isinstance(head := getattr(network, "score", None), nn.Module):
         kept += [parameter for parameter in head.parameters() if parameter.requires_grad]
     active = layers[0].active_adapters if layers else [name]
-    with seeded(seed):
+    with seeded(seed), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
         peft.inject_adapter_in_model(_peft_config(network, lora), network, adapter_name=name)
     _switch(network, lambda layer: layer.set_adapter(active))
     network.requires_grad_(False)

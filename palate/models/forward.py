@@ -1,17 +1,19 @@
 """One forward pass over groups: hidden states where response tokens are predicted, and their scores.
 
-The prompt of a group is computed once where the network can attend to a tree; the vocabulary
-projection runs at response positions only, in chunks. The shift between logits and tokens happens
-here and nowhere else.
+A group's prompt is computed once where that pays and the network can attend to a tree; the
+vocabulary projection runs at response positions only, in chunks. The shift between logits and
+tokens happens here and nowhere else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from palate.batches.groups import TokenGroup, token_group
 from palate.maths.logprobs import entropy, selected_logprobs
@@ -24,8 +26,12 @@ class Hidden:
     """What a backbone knows about N responses of at most T tokens.
 
     `states[i, t]` is the final hidden state that predicts token t of response i, `last[i]` the one
-    at its last token. `mask` is True where the response has a token; behind it `states` and
+    at its last token. `mask` is True where the response has a token; elsewhere `states` and
     `targets` hold arbitrary finite values.
+
+    >>> one = torch.zeros(1, 1)
+    >>> Hidden(states=one[..., None], targets=one.long(), mask=one == 0, last=one).mask.tolist()
+    [[True]]
     """
 
     states: Tensor
@@ -36,54 +42,87 @@ class Hidden:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenScores:
-    """Log-probabilities of response tokens (nats); 0 where there is no token."""
+    """Log-probabilities of response tokens (nats); 0 where there is no token.
+
+    >>> TokenScores(logprobs=torch.tensor([[-0.5]])).logprobs.sum().item()
+    -0.5
+    """
 
     logprobs: PerToken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenScoresWithEntropy:
-    """Log-probabilities of response tokens and the entropies that they were drawn under (nats)."""
+    """Log-probabilities of response tokens and the entropies of the distributions they are from.
+
+    >>> zero = torch.zeros(1, 1)
+    >>> TokenScoresWithEntropy(logprobs=zero, entropy=zero).entropy.shape
+    torch.Size([1, 1])
+    """
 
     logprobs: PerToken
     entropy: PerToken
 
 
-def backbone_of(network: PreTrainedModel) -> PreTrainedModel:
+@dataclass(frozen=True, slots=True)
+class Support:
+    """The most that a network can take, and why it is not more (or how exact it is).
+
+    >>> Support("rows", "ValueError: no 4-D masks").layout
+    'rows'
+    """
+
+    layout: Layout
+    reason: str
+
+
+def backbone_of(network: nn.Module) -> PreTrainedModel:
     """The transformer without its head; adapters inside it stay."""
-    backbone = network.base_model
-    # A PeftModel's base model is its tuner, whose base model is the backbone.
+    backbone: Any = network.base_model
+    # The base model of a PeftModel is its tuner, whose base model is the backbone.
     return backbone if isinstance(backbone, PreTrainedModel) else backbone.base_model
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """The network is in eval mode inside."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
 
 
 def group_hidden(
     network: PreTrainedModel, groups: Sequence[TokenGroup], *, layout: Layout
 ) -> Hidden:
-    """Hidden states of all responses of the groups, in order, in one forward pass.
+    """Hidden states of all responses of the groups, in order, from one forward pass.
 
-    `layout` is the most that the network can take (`supports_tree`); the cheaper one is used.
+    `layout` is the most that the network can take (see `supports_tree`); the cheaper one is used.
     """
     chosen = choose(groups, layout=layout)
     return hidden_of(network, lay_out(groups, layout=chosen, pad_id=0, device=network.device))
 
 
 def hidden_of(network: PreTrainedModel, rows: Rows) -> Hidden:
-    """Hidden states of the responses in some rows."""
+    """Hidden states of all responses in some rows."""
     backbone = backbone_of(network)
     if rows.layout == "rows":
-        # Padding follows the text, so that causal attention alone never sees it. The mask of ones
-        # says so: without one, some architectures warn about padding.
-        output = backbone(
-            input_ids=rows.ids, attention_mask=torch.ones_like(rows.ids), use_cache=False
-        )
+        # Padding comes after the text, where causal attention never looks. The mask of ones says
+        # so: it allows the kernels without a mask and silences warnings about padding.
+        ones = torch.ones_like(rows.ids)
+        output = backbone(input_ids=rows.ids, attention_mask=ones, use_cache=False)
     else:
-        masks = attention_masks(backbone, rows.visible(), rows.distance())
         output = backbone(
-            input_ids=rows.ids, attention_mask=masks, position_ids=rows.positions, use_cache=False
+            input_ids=rows.ids,
+            attention_mask=attention_masks(backbone, rows.visible(), rows.positions, rows.positions),
+            position_ids=rows.positions,
+            use_cache=False,
         )
     states = output.last_hidden_state.flatten(0, 1)
     return Hidden(
-        states=nn.functional.embedding(rows.predicts, states),
+        states=nn.functional.embedding(rows.predicts, states),  # indexing has a slower backward
         targets=rows.targets,
         mask=rows.mask,
         last=states[rows.last],
@@ -91,58 +130,44 @@ def hidden_of(network: PreTrainedModel, rows: Rows) -> Hidden:
 
 
 def attention_masks(
-    backbone: PreTrainedModel, visible: Tensor, distance: Tensor
+    backbone: PreTrainedModel, visible: Tensor, query: Tensor, key: Tensor
 ) -> Tensor | dict[str, Tensor]:
-    """Additive [row, 1, query, key] masks as transformers takes them, one per kind of layer.
+    """Additive [row, 1, query, key] masks in the form that the backbone takes.
 
-    A key in the sliding window of a layer is less than `sliding_window` positions before the query.
+    `visible` is [row, query, key], `query` and `key` are positions: a layer with a sliding window
+    sees keys less than `sliding_window` positions before the query.
     """
-    config = backbone.config
     full = _additive(visible, backbone.dtype)
-    window = _sliding_window(config)
+    # Only architectures with sliding layers have these fields.
+    window = getattr(backbone.config, "sliding_window", None)
+    kinds = getattr(backbone.config, "layer_types", None)
     if window is None:
         return full
-    sliding = _additive(visible & (distance < window), backbone.dtype)
-    if _layer_types(config):
-        return {"full_attention": full, "sliding_attention": sliding}
-    return sliding
-
-
-def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
-    hidden = torch.finfo(dtype).min
-    return torch.zeros_like(visible, dtype=dtype).masked_fill_(~visible, hidden).unsqueeze(1)
-
-
-def _sliding_window(config: PreTrainedConfig) -> int | None:
-    # Only architectures with sliding layers have the field.
-    return getattr(config, "sliding_window", None)
-
-
-def _layer_types(config: PreTrainedConfig) -> list[str]:
-    return getattr(config, "layer_types", None) or []
+    near = query[:, :, None] - key[:, None, :] < window
+    sliding = _additive(visible & near, backbone.dtype)
+    return {"full_attention": full, "sliding_attention": sliding} if kinds else sliding
 
 
 def token_logits(network: PreTrainedModel, states: Tensor, *, temperature: float) -> Tensor:
-    """fp32 next-token logits divided by the temperature, as the network itself makes them.
+    """Next-token logits of the network over the temperature, in at least single precision.
 
-    Covers heads that soft-cap (Gemma 2) or scale (Cohere, Granite); `supports_tree` checks.
+    Heads that soft-cap (Gemma 2) or scale (Cohere, Granite) say so in their configuration.
     """
-    logits = network.get_output_embeddings()(states).float()
-    config = network.config.get_text_config().to_dict()
-    if cap := config.get("final_logit_softcapping"):
+    config = network.config.get_text_config()
+    logits = network.get_output_embeddings()(states)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if cap := getattr(config, "final_logit_softcapping", None):
         logits = torch.tanh(logits / cap) * cap
-    scale = config.get("logit_scale", 1.0) / config.get("logits_scaling", 1.0)
-    return logits * (scale / temperature)
+    multiplier = getattr(config, "logit_scale", None) or 1.0
+    divisor = getattr(config, "logits_scaling", None) or 1.0
+    return logits * (multiplier / divisor / temperature)
 
 
 def token_scores(
     network: PreTrainedModel, hidden: Hidden, *, temperature: float, chunk: int = 1024
 ) -> TokenScores:
-    """Log-probabilities of the response tokens at a temperature.
-
-    Logits exist for `chunk` tokens at a time: backward computes them again.
-    """
-    (logprobs,) = _in_chunks((selected_logprobs,), network, hidden, temperature, chunk)
+    """Log-probabilities of the response tokens at a temperature, `chunk` tokens at a time."""
+    (logprobs,) = _read(network, hidden, [selected_logprobs], temperature, chunk)
     return TokenScores(logprobs=logprobs)
 
 
@@ -150,24 +175,85 @@ def token_scores_with_entropy(
     network: PreTrainedModel, hidden: Hidden, *, temperature: float, chunk: int = 1024
 ) -> TokenScoresWithEntropy:
     """Log-probabilities of the response tokens and entropies, both differentiable."""
-    logprobs, entropies = _in_chunks(
-        (selected_logprobs, lambda logits, _: entropy(logits)), network, hidden, temperature, chunk
-    )
+    readings = [selected_logprobs, lambda logits, _: entropy(logits)]
+    logprobs, entropies = _read(network, hidden, readings, temperature, chunk)
     return TokenScoresWithEntropy(logprobs=logprobs, entropy=entropies)
 
 
-def _in_chunks(readings, network, hidden, temperature, chunk):
-    def read(states, targets):
+def supports_tree(network: PreTrainedModel) -> Support:
+    """Compare the two layouts on random groups, and our logits with the network's own.
+
+    Raises ValueError for a head that `token_logits` does not reproduce.
+    """
+    vocabulary = network.get_input_embeddings().weight.shape[0]
+    draw = torch.Generator().manual_seed(0)
+    p, q, *responses = (
+        tuple(torch.randint(vocabulary, (length,), generator=draw).tolist())
+        for length in (5, 3, 3, 2, 4, 1)
+    )
+    groups = [token_group("p", p, (*responses[:3],)), token_group("q", q, (*responses[2:],))]
+    rows, tree = (
+        lay_out(groups, layout=layout, pad_id=0, device=network.device)
+        for layout in ("rows", "tree")
+    )
+    with torch.no_grad(), evaluating(network):
+        expected = hidden_of(network, rows)
+        if network.get_output_embeddings() is not None:
+            _check_logits(network, rows, expected)
+        try:
+            states = hidden_of(network, tree).states
+        except Exception as error:  # whatever an architecture does with a mask it does not know
+            return Support("rows", f"{type(error).__name__}: {error}")
+    gap = relative_gap(states[tree.mask], expected.states[rows.mask])
+    layout: Layout = "tree" if gap < tolerance(network) else "rows"
+    return Support(layout, f"a tree changes hidden states by {gap:.1e} of their size")
+
+
+def _check_logits(network: PreTrainedModel, rows: Rows, hidden: Hidden) -> None:
+    own = network(input_ids=rows.ids, use_cache=False).logits.flatten(0, 1)[rows.predicts].float()
+    gap = relative_gap(token_logits(network, hidden.states, temperature=1.0), own)
+    if not gap < tolerance(network):
+        raise ValueError(
+            f"the logits of {type(network).__name__} are not its output projection, soft-capped or "
+            f"scaled as its configuration says (they differ by {gap:.1e} of their size): palate "
+            "cannot score this architecture"
+        )
+
+
+def relative_gap(ours: Tensor, theirs: Tensor) -> float:
+    return float((ours - theirs).abs().max() / theirs.abs().max())
+
+
+def tolerance(network: PreTrainedModel) -> float:
+    return 1e-4 if network.dtype in (torch.float32, torch.float64) else 5e-2
+
+
+def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    hidden = torch.finfo(dtype).min
+    return torch.zeros_like(visible, dtype=dtype).masked_fill_(~visible, hidden).unsqueeze(1)
+
+
+def _read(
+    network: PreTrainedModel,
+    hidden: Hidden,
+    readings: Sequence[Callable[[Tensor, Tensor], Tensor]],
+    temperature: float,
+    chunk: int,
+) -> list[Tensor]:
+    """[response, time] readings of the logits at response tokens; full logits are never kept."""
+
+    def read(states: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
         logits = token_logits(network, states, temperature=temperature)
         return tuple(reading(logits, targets) for reading in readings)
 
-    parts = [
-        checkpoint(read, states, targets, use_reentrant=False, preserve_rng_state=False)
-        for states, targets in zip(
-            hidden.states[hidden.mask].split(chunk),
-            hidden.targets[hidden.mask].split(chunk),
-            strict=True,
-        )
-    ]
-    empty = torch.zeros(hidden.mask.shape, device=hidden.mask.device)
-    return [empty.masked_scatter(hidden.mask, torch.cat(column)) for column in zip(*parts, strict=True)]
+    def recomputed(states: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+        return checkpoint(read, states, targets, use_reentrant=False, preserve_rng_state=False)
+
+    # A head with adapters must not be recomputed: by then other adapters may be active.
+    plain = type(network.get_output_embeddings()) is nn.Linear
+    states, targets = hidden.states[hidden.mask], hidden.targets[hidden.mask]
+    pieces = zip(states.split(chunk), targets.split(chunk), strict=True)
+    parts = [(recomputed if plain else read)(*piece) for piece in pieces]
+    zeros = torch.zeros(hidden.mask.shape, device=hidden.mask.device)
+    columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+    return [zeros.to(column.dtype).masked_scatter(hidden.mask, column) for column in columns]

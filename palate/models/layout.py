@@ -48,10 +48,6 @@ class Rows:
         related = (key == query) | (key == self.roots[:, :, None])
         return related & (order <= order[:, None])
 
-    def distance(self) -> Tensor:
-        """[row, query, key]: how many tokens the key's position lies before the query's."""
-        return self.positions[:, :, None] - self.positions[:, None, :]
-
 
 def lay_out(
     groups: Sequence[TokenGroup], *, layout: Layout, pad_id: int, device: torch.device
@@ -120,9 +116,8 @@ def plan(groups: Sequence[TokenGroup], *, budget: int, layout: Layout) -> list[l
 
 def choose(groups: Sequence[TokenGroup], *, layout: Layout) -> Layout:
     """The cheaper layout of some groups among those that the network can take."""
-    if layout == "rows":
-        return "rows"
-    return "tree"
+    costs = {kind: sum(_cost(group, kind) for group in groups) for kind in ("tree", "rows")}
+    return "tree" if layout == "tree" and costs["tree"] < costs["rows"] else "rows"
 
 
 def _trees(groups: Sequence[TokenGroup], layout: Layout) -> list[TokenGroup]:
@@ -130,6 +125,18 @@ def _trees(groups: Sequence[TokenGroup], layout: Layout) -> list[TokenGroup]:
     if layout == "tree":
         return list(groups)
     return [token_group(g.id, g.prompt, (response,)) for g in groups for response in g.responses]
+
+
+def _cost(group: TokenGroup, layout: Layout) -> float:
+    """Time in tokens of linear layers. Attention to a row as long as `even` costs as much as those;
+    it is twice that where a mask keeps the kernel from skipping half of the pairs.
+
+    Measured with `benchmarks/forward.py` on a CPU at width 128, within 20 % there. Wider models and
+    accelerators have a larger `even`, where a wrong choice costs less than that.
+    """
+    width = _widest(group, layout)
+    rows, even = (1, 1024) if layout == "tree" else (group.k, 2048)
+    return rows * width * (1 + width / even)
 
 
 def _widest(group: TokenGroup, layout: Layout) -> int:

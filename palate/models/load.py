@@ -27,7 +27,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from palate.config.common import PromptConfig
 from palate.models.adapters import adapter_names, merged_state, save_adapter
 from palate.models.build import eos_ids_of, sampling_defaults, seeded, without_dropout
-from palate.models.tokens import Encoder
+from palate.models.tokens import Encoder, special_ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,8 @@ def load_policy(source: str, *, device: torch.device | str = "cpu") -> LoadedMod
     """A causal language model with fp32 weights and no dropout, in eval mode, all of it trainable.
 
     A PEFT adapter (a folder or Hub name with `adapter_config.json`) is merged into its base, so
-    that it is also the reference that training starts from. Code from the Hub never runs.
+    that it is also the reference that training starts from. `generate` samples from the model's
+    own distribution. Code from the Hub never runs.
     """
     source = resolved(source)
     if find_adapter_config_file(source) is None:
@@ -84,6 +85,9 @@ def load_policy(source: str, *, device: torch.device | str = "cpu") -> LoadedMod
         own = Path(source, "tokenizer_config.json").is_file()
         tokenizer_source = source if own else base
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_source, trust_remote_code=False)
+    eos = special_ids(tokenizer).eos
+    if ends := declared_eos_ids(network) or ({eos} if eos is not None else set()):
+        network.generation_config = sampling_defaults(tokenizer, ends)
     return LoadedModel(network=placed(network, device), tokenizer=tokenizer, source=source)
 
 
@@ -150,13 +154,13 @@ def placed(network: PreTrainedModel, device: torch.device | str) -> PreTrainedMo
 def resolved(source: str) -> str:
     """A folder with a model, or what can be a Hub name; anything else raises with a remedy."""
     folder = Path(source).expanduser()
-    if folder.is_dir():
+    if source and folder.is_dir():
         if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
             raise FileNotFoundError(
                 f"the folder {source} has no config.json: give the folder that holds the model"
             )
         return str(folder)
-    if source.startswith((".", "/", "~")) or source.count("/") > 1 or not source:
+    if not source or source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise FileNotFoundError(
             f"there is no folder {source!r}: run the stage that writes it, or give a Hub name "
             "such as `owner/name`"

@@ -12,6 +12,7 @@ from typing import cast
 import torch
 from torch import nn
 from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
@@ -54,7 +55,9 @@ class ValueModel(nn.Module):
     def __init__(self, backbone: PreTrainedModel) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = nn.Linear(backbone.config.get_text_config().hidden_size, 1)
+        width = backbone.config.get_text_config().hidden_size
+        with seeded(0):  # torch draws weights, which zeros then replace
+            self.head = nn.Linear(width, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.head.to(backbone.device)
@@ -65,6 +68,8 @@ def critic_from(network: PreTrainedModel) -> ValueModel:
 
     To share the backbone instead, put `ValueModel(network.base_model)` on an adapter of it.
     """
+    if adapter_names(network):
+        raise ValueError("the network has adapters: share it, with ValueModel(network.base_model)")
     backbone = copy.deepcopy(cast("PreTrainedModel", network.base_model))
     return ValueModel(backbone.requires_grad_(True))
 
@@ -77,15 +82,14 @@ def reward_from_policy(network: PreTrainedModel, *, seed: int) -> PreTrainedMode
     """
     if adapter_names(network):
         raise ValueError("start a reward model from a plain policy: save it, which merges adapters")
+    name = type(network).__name__
+    if type(network.config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        raise ValueError(f"transformers has no sequence classifier for {name}")
     config = copy.deepcopy(network.config)
     config.num_labels = 1
     config.get_text_config().eos_token_id = eos_field(declared_eos_ids(network))
-    name = type(network).__name__
-    try:
-        with seeded(0), no_init_weights():
-            reward = AutoModelForSequenceClassification.from_config(config)
-    except ValueError as error:
-        raise ValueError(f"transformers has no sequence classifier for {name}") from error
+    with seeded(0), no_init_weights():
+        reward = AutoModelForSequenceClassification.from_config(config)
     if type(reward.base_model) is not type(network.base_model) or not _has_score(reward):
         raise ValueError(f"{type(reward).__name__} is not {name}'s backbone with a `score` head")
     reward.base_model.load_state_dict(network.base_model.state_dict())

@@ -9,9 +9,11 @@ from typing import Protocol
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from palate.batches.groups import TokenGroup
 from palate.interfaces import Outputs
+from palate.models.adapters import adapter_parameters
 from palate.models.forward import (
     Hidden,
     group_hidden,
@@ -19,6 +21,7 @@ from palate.models.forward import (
     token_scores_with_entropy,
 )
 from palate.models.layout import Layout
+from palate.models.reward_model import ValueModel
 
 Scope = Callable[[], AbstractContextManager[object]]
 """Opens the context in which a network computes: autocast, or an adapter being active."""
@@ -27,13 +30,20 @@ Scope = Callable[[], AbstractContextManager[object]]
 class Role(Protocol):
     """A network in one of its roles."""
 
-    network: nn.Module
     layout: Layout
     device: torch.device
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The weights that this role learns, by name."""
+        ...
 
     def __call__(self, groups: Sequence[TokenGroup]) -> Outputs:
         """Outputs for the responses of the groups, with gradient when it is enabled."""
         ...
+
+
+def _learning(network: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in network.named_parameters() if p.requires_grad}
 
 
 def _empty(like: torch.Tensor) -> torch.Tensor:
@@ -41,35 +51,49 @@ def _empty(like: torch.Tensor) -> torch.Tensor:
 
 
 class PolicyRole:
-    """A causal language model: log-probabilities (at `temperature`) and entropies of its tokens."""
+    """A causal language model: log-probabilities (at `temperature`) and entropies of its tokens.
+
+    `adapter` names the adapter that this role trains and computes with; empty for a plain network.
+    """
 
     def __init__(
-        self, network: nn.Module, *, layout: Layout, temperature: float, scope: Scope = nullcontext
+        self,
+        network: PreTrainedModel,
+        *,
+        layout: Layout,
+        temperature: float,
+        adapter: str = "",
+        scope: Scope = nullcontext,
     ) -> None:
-        self.network, self.layout = network, layout
-        self.temperature, self.scope = temperature, scope
+        self.network = network
+        self.layout: Layout = layout
+        self.temperature, self.adapter, self.scope = temperature, adapter, scope
         self.device = next(network.parameters()).device
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The adapter's weights, or all that require a gradient."""
+        if self.adapter:
+            return adapter_parameters(self.network, self.adapter)
+        return _learning(self.network)
 
     def hidden(self, groups: Sequence[TokenGroup]) -> Hidden:
         """Hidden states at the positions that predict response tokens."""
         return group_hidden(self.network, groups, layout=self.layout)
 
     def __call__(self, groups: Sequence[TokenGroup]) -> Outputs:
+        """See `Role`."""
         with self.scope():
             hidden = self.hidden(groups)
-            scores = token_scores_with_entropy(
-                self.network, hidden, temperature=self.temperature
-            )
+            scores = token_scores_with_entropy(self.network, hidden, temperature=self.temperature)
         empty = _empty(scores.logprobs)
-        return Outputs(
-            logprobs=scores.logprobs, entropy=scores.entropy, values=empty, scores=empty
-        )
+        return Outputs(logprobs=scores.logprobs, entropy=scores.entropy, values=empty, scores=empty)
 
 
 class PlainPolicyRole(PolicyRole):
     """A policy whose entropy nobody asks for: supervised and preference losses."""
 
     def __call__(self, groups: Sequence[TokenGroup]) -> Outputs:
+        """See `Role`."""
         with self.scope():
             hidden = self.hidden(groups)
             scores = token_scores(self.network, hidden, temperature=self.temperature)
@@ -78,13 +102,32 @@ class PlainPolicyRole(PolicyRole):
 
 
 class CriticRole:
-    """A backbone with a value head: the value before each response token."""
+    """A backbone with a value head: the value before each response token.
 
-    def __init__(self, network: nn.Module, *, layout: Layout, scope: Scope = nullcontext) -> None:
-        self.network, self.layout, self.scope = network, layout, scope
+    With `adapter`, the backbone is shared with the policy and the critic trains its own adapter.
+    """
+
+    def __init__(
+        self,
+        network: ValueModel,
+        *,
+        layout: Layout,
+        adapter: str = "",
+        scope: Scope = nullcontext,
+    ) -> None:
+        self.network, self.adapter, self.scope = network, adapter, scope
+        self.layout: Layout = layout
         self.device = next(network.parameters()).device
 
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The head, and the adapter's or the whole backbone's weights."""
+        if not self.adapter:
+            return _learning(self.network)
+        backbone = adapter_parameters(self.network.backbone, self.adapter)
+        return backbone | {f"head.{n}": p for n, p in self.network.head.named_parameters()}
+
     def __call__(self, groups: Sequence[TokenGroup]) -> Outputs:
+        """See `Role`."""
         with self.scope():
             hidden = group_hidden(self.network.backbone, groups, layout=self.layout)
             values = self.network.head(hidden.states).squeeze(-1).float()
@@ -96,11 +139,19 @@ class CriticRole:
 class RewardRole:
     """A sequence classifier with one output: the score at each response's last token."""
 
-    def __init__(self, network: nn.Module, *, layout: Layout, scope: Scope = nullcontext) -> None:
-        self.network, self.layout, self.scope = network, layout, scope
+    def __init__(
+        self, network: PreTrainedModel, *, layout: Layout, scope: Scope = nullcontext
+    ) -> None:
+        self.network, self.scope = network, scope
+        self.layout: Layout = layout
         self.device = next(network.parameters()).device
 
+    def trained(self) -> dict[str, nn.Parameter]:
+        """All weights that require a gradient."""
+        return _learning(self.network)
+
     def __call__(self, groups: Sequence[TokenGroup]) -> Outputs:
+        """See `Role`."""
         with self.scope():
             hidden = group_hidden(self.network, groups, layout=self.layout)
             scores = self.network.score(hidden.last).squeeze(-1).float()

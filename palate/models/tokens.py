@@ -121,31 +121,33 @@ class Encoder:
         )
         return cast("str", text)
 
-    def admits_prompt(self, prompt: TokenPrompt) -> bool:
-        """Whether a prompt is short enough; a longer one raises with `prompt.over_long=error`."""
-        return self._admits(len(prompt.ids), 0, self.context)
+    def admits_prompt(self, prompt: TokenPrompt, *, max_response_tokens: int) -> bool:
+        """Whether a prompt is short enough and leaves room in the context for a response.
+
+        With `prompt.over_long=error` a longer one raises; with `skip` the caller filters by the
+        answer, `[p for p in prompts if encoder.admits_prompt(p, ...)]`, and can count what it left.
+        """
+        return self._admits(len(prompt.ids), (), max_response_tokens)
 
     def admits(self, group: TokenGroup, *, max_response_tokens: int) -> bool:
-        """Whether the prompt and *every* response are short enough (nothing is ever truncated).
+        """Whether the prompt and every response of a group are short enough; else as a prompt's.
 
-        With `prompt.over_long=error` a longer group raises; with `skip` the caller filters by the
-        answer, `[g for g in groups if encoder.admits(g, ...)]`, and can count what it dropped. One
-        long response drops its whole group, so a chosen text never stays without its rejected one.
+        Nothing is ever truncated, and one long response drops its whole group, so that a chosen
+        text never stays without its rejected one.
         """
-        return self._admits(len(group.prompt), max(map(len, group.responses)), max_response_tokens)
+        lengths = tuple(map(len, group.responses))
+        return self._admits(len(group.prompt), lengths, max_response_tokens)
 
-    def _admits(self, prompt: int, response: int, max_response: int | None) -> bool:
-        problems = []
-        if prompt > self.config.max_tokens:
-            problems.append(
-                f"the prompt has {prompt} tokens, prompt.max_tokens={self.config.max_tokens}"
-            )
-        if max_response is not None and response > max_response:
-            problems.append(f"a response has {response} tokens, max_response_tokens={max_response}")
-        if self.context is not None and prompt + response > self.context:
-            problems.append(
-                f"together {prompt + response} tokens, the model's context is {self.context}"
-            )
+    def _admits(self, prompt: int, responses: tuple[int, ...], max_response: int) -> bool:
+        longest, limit = max(responses, default=0), self.config.max_tokens
+        total = prompt + (longest if responses else max_response)
+        problems: list[str] = []
+        if prompt > limit:
+            problems.append(f"the prompt has {prompt} tokens, prompt.max_tokens={limit}")
+        if longest > max_response:
+            problems.append(f"a response has {longest} tokens, the longest allowed {max_response}")
+        if self.context is not None and total > self.context:
+            problems.append(f"both together {total} tokens, the model's context {self.context}")
         if problems and self.config.over_long == "error":
             raise ValueError(
                 f"too long: {'; '.join(problems)}. Raise the limit, shorten the row, "

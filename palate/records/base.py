@@ -18,7 +18,7 @@ class Record(BaseModel):
 
 
 def content_id(value: object) -> str:
-    """The first 16 hex digits of the SHA-256 of a record's (or plain JSON value's) canonical JSON."""
+    """First 16 hex digits of the SHA-256 of a record's (or JSON value's) canonical JSON."""
     plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     text = json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -70,8 +70,8 @@ Verdict = Annotated[Choice | Tie | Ranking | Rating | Scores | Skip, Field(discr
 class Judgement(Record):
     """One judge's verdict about one group, an append-only event.
 
-    `order` lists the responses that were shown, in that order (empty: all, as stored); `seed` is the seed of
-    a random judge; a judgement that corrects an earlier one names it in `supersedes`.
+    `order` lists the responses that were shown, in that order (empty: all, as stored); `seed` is
+    that of a random judge; a judgement that corrects an earlier one names it in `supersedes`.
 
     >>> Judgement(group_id="g", judge="ann", verdict=Choice(chosen=1)).verdict.chosen
     1
@@ -144,7 +144,7 @@ def _by_value(values: dict[int, float]) -> tuple[Preference, ...]:
 
 
 def preferences_of(verdict: Verdict, shown: Sequence[int]) -> tuple[Preference, ...]:
-    """Every preference that a verdict about the responses `shown` implies (a tie has probability 0.5).
+    """Every preference that a verdict about the responses `shown` implies (ties: probability 0.5).
 
     A choice says that the chosen one beats the others shown, with margin `strength - 1`; unranked
     responses lose to ranked ones and say nothing about each other; a skip implies nothing.

@@ -15,7 +15,7 @@ from palate.stages.policies import OpenPolicy
 
 
 def run(models: list[str], *, console: Console, sampling: SamplingConfig) -> None:
-    """Read prompts until end of input; every model keeps its own conversation. `/new` forgets it."""
+    """Read prompts until end of input; every model keeps its own conversation until `/new`."""
     policies = {source: open_chat(source) for source in models}
     history: dict[str, tuple[Message, ...]] = dict.fromkeys(models, ())
     console.print("[dim]/new starts over, Ctrl-D ends[/]")

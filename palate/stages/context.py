@@ -57,7 +57,7 @@ class StageContext:
         return str(self.artifact(reference)) if reference.startswith("@") else reference
 
     def data(self, reference: str, *files: str) -> str:
-        """The first of `files` that `@stage` wrote; `@stage/file` and other names are taken as is."""
+        """The first of `files` that `@stage` wrote; `@stage/file` and other names as they are."""
         if not reference.startswith("@"):
             return reference
         stage, _, file = reference.partition("/")

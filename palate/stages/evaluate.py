@@ -1,4 +1,4 @@
-"""`evaluate`: policies against a baseline on held-out prompts, under the true judge and the proxy."""
+"""`evaluate`: policies against a baseline on held-out prompts, by the true judge and the proxy."""
 
 import json
 from collections.abc import Sequence
@@ -249,7 +249,7 @@ def first(answers: Answers, k: int) -> Answers:
 
 
 def best_of(pool: Answers, evaluator: Evaluator, n: int, k: int) -> Answers:
-    """The best of n baseline responses by the proxy (else the taste), k copies for the comparison."""
+    """The best of n baseline responses by the proxy (else the taste), k copies to compare."""
     selector = (evaluator.proxy or evaluator.taste).name
     picks = [max(range(n), key=row.__getitem__) for row in pool.scores[selector]]
     groups, scores = [], {judge: [] for judge in pool.scores}

@@ -22,7 +22,13 @@ from palate.store.formats import Row
 
 Kind = Literal["groups", "preferences"]
 Format = Literal[
-    "preference", "graded", "prompt-completion", "prompt-only", "unpaired", "ranking", "groups",
+    "preference",
+    "graded",
+    "prompt-completion",
+    "prompt-only",
+    "unpaired",
+    "ranking",
+    "groups",
     "preferences",
 ]
 _CHUNK = 2_000
@@ -69,9 +75,7 @@ def as_judgements(row: PreferenceGroup, source: str) -> list[Judgement]:
     ]
 
 
-def export_project(
-    project: str, *, format: Format, out: Path, url: str, console: Console
-) -> None:
+def export_project(project: str, *, format: Format, out: Path, url: str, console: Console) -> None:
     """Write a project in a format that trainers read; equal content gives equal bytes."""
     with Store(url) as store:
         if format in ("groups", "prompt-only"):

@@ -5,13 +5,16 @@ import torch
 from palate.algorithms.onpolicy import ALGORITHMS
 from palate.config.stages import PpoConfig
 from palate.maths.seeds import seed
+from palate.models.adapters import adapter, add_adapter
 from palate.models.load import load_policy, save_policy
 from palate.models.reward_model import ValueModel, critic_from, load_reward
 from palate.models.roles import CriticRole
 from palate.stages import sources
 from palate.stages.context import CREDIT, MODEL, StageContext
 from palate.stages.policies import (
+    CRITIC,
     OpenPolicy,
+    both,
     names_model,
     open_policy,
     open_scorer,
@@ -86,14 +89,25 @@ def run(config: OnPolicyConfig, context: StageContext) -> dict[str, float]:
 def _critic(
     config: PpoConfig, context: StageContext, policy: OpenPolicy, updates: int
 ) -> LocalLearner:
-    """A value model on the reward model's backbone when the reward is one, else on the policy's."""
-    if config.critic_from == "reward" and names_model(config.reward):
-        backbone = load_reward(context.model(config.reward), device=policy.device).network
+    """A value model on the reward model's backbone when the reward is one, else on the policy's.
+
+    With LoRA it is an adapter and a head on the policy's own backbone instead.
+    """
+    if config.lora.rank:
+        add_adapter(
+            policy.network, config.lora, name=CRITIC, seed=seed(context.seed, "critic adapter")
+        )
+        shared = ValueModel(policy.network.base_model)
+        own = both(policy.precision, lambda: adapter(policy.network, CRITIC))
+        role = CriticRole(shared, layout=policy.layout, adapter=CRITIC, scope=own)
     else:
-        backbone = load_policy(context.model(config.model), device=policy.device).network
-    network: ValueModel = critic_from(backbone).to(policy.device)
+        if config.critic_from == "reward" and names_model(config.reward):
+            source = load_reward(context.model(config.reward), device=policy.device).network
+        else:
+            source = load_policy(context.model(config.model), device=policy.device).network
+        role = CriticRole(critic_from(source), layout=policy.layout, scope=policy.precision)
     return LocalLearner(
-        CriticRole(network, layout=policy.layout, scope=policy.precision),
+        role,
         config.critic_optimizer,
         total_updates=updates,
         budget=config.compute.micro_batch_tokens,

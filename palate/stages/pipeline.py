@@ -11,7 +11,18 @@ from palate.config.load import resolved_json
 from palate.config.stages import Recipe, StageConfig
 from palate.feedback.functions import parse_function
 from palate.maths.seeds import seed as named_seed
-from palate.stages import dpo, evaluate, judge, onpolicy, prepare, pretrain, report, reward, sample, sft
+from palate.stages import (
+    dpo,
+    evaluate,
+    judge,
+    onpolicy,
+    prepare,
+    pretrain,
+    report,
+    reward,
+    sample,
+    sft,
+)
 from palate.stages.context import TIMING, StageContext
 from palate.stages.progress import StageMonitor
 from palate.stages.resources import Stopwatch

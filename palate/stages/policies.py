@@ -1,8 +1,8 @@
 """Opening models in their roles: the policy that learns, its reference, its sampler, a reward."""
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +28,9 @@ from palate.store.errors import DataError
 from palate.training.learner import read_all
 from palate.worlds import cafe
 
+POLICY, CRITIC = "policy", "critic"
+"""The names of the adapters on a shared backbone."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenPolicy:
@@ -44,16 +47,29 @@ class OpenPolicy:
         """The autocast context that the stage asked for."""
         return autocast(self.device, self.compute.precision)
 
+    @property
+    def adapter(self) -> str:
+        """The adapter that the policy trains; empty when it trains all weights."""
+        return POLICY if POLICY in adapter_names(self.network) else ""
+
     def role(self, *, temperature: float) -> PolicyRole:
         """Log-probabilities and entropies."""
         return PolicyRole(
-            self.network, layout=self.layout, temperature=temperature, scope=self.precision
+            self.network,
+            layout=self.layout,
+            temperature=temperature,
+            adapter=self.adapter,
+            scope=self.precision,
         )
 
     def plain_role(self) -> PlainPolicyRole:
         """Log-probabilities alone, at temperature 1."""
         return PlainPolicyRole(
-            self.network, layout=self.layout, temperature=1.0, scope=self.precision
+            self.network,
+            layout=self.layout,
+            temperature=1.0,
+            adapter=self.adapter,
+            scope=self.precision,
         )
 
     def sampler(self, sampling: SamplingConfig) -> "PolicySampler":
@@ -119,18 +135,28 @@ def with_reference(
         )
         policy.network.requires_grad_(True)
         return policy, reference
-    network = policy.network
-    add_adapter(network, lora, name="policy", seed=seed(run_seed, "adapter"))
+    add_adapter(policy.network, lora, name=POLICY, seed=seed(run_seed, "adapter"))
+    reference = PolicyRole(
+        policy.network,
+        layout=policy.layout,
+        temperature=temperature,
+        scope=both(policy.precision, lambda: adapters_off(policy.network)),
+    )
+    return policy, reference
+
+
+def both(
+    outer: Callable[[], AbstractContextManager[object]],
+    inner: Callable[[], AbstractContextManager[object]],
+) -> Callable[[], AbstractContextManager[object]]:
+    """A scope that opens two."""
 
     @contextmanager
-    def bare() -> Iterator[None]:
-        with ExitStack() as stack:
-            stack.enter_context(policy.precision())
-            stack.enter_context(adapters_off(network))
+    def scope() -> Iterator[None]:
+        with outer(), inner():
             yield
 
-    reference = PolicyRole(network, layout=policy.layout, temperature=temperature, scope=bare)
-    return policy, reference
+    return scope
 
 
 def open_scorer(

@@ -1,8 +1,8 @@
 """`prepare`: a user's function turns raw data into tables that the other stages read.
 
-The function takes (sources, seed) and returns tables by name. The known names are `corpus` (texts),
-`prompts`, `demonstrations`, `groups`, `preferences` and `held_out`; any other is kept for the user's
-own judges.
+The function takes (sources, seed) and returns tables by name. The known names are `corpus`
+(texts), `prompts`, `demonstrations`, `groups`, `preferences` and `held_out`; any other is kept for
+the user's own judges.
 """
 
 from collections.abc import Iterable, Mapping

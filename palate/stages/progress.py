@@ -18,7 +18,7 @@ _HEADLINES = (
 
 
 class StageMonitor:
-    """Writes metrics.jsonl and moves a progress bar; resuming first drops the lines to be redone."""
+    """Writes metrics.jsonl and moves a progress bar; resuming drops the lines to be redone."""
 
     def __init__(self, name: str, folder: StageDir, console: Console) -> None:
         self.folder = folder

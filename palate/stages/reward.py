@@ -1,4 +1,4 @@
-"""`reward`: a Bradley-Terry reward model on judged groups, centred, and measured on held-out prompts."""
+"""`reward`: a Bradley-Terry reward model on judged groups, centered and measured."""
 
 from collections.abc import Sequence
 

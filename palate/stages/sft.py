@@ -6,7 +6,7 @@ from palate.models.adapters import add_adapter
 from palate.models.load import save_policy
 from palate.stages import sources
 from palate.stages.context import MODEL, StageContext
-from palate.stages.policies import open_policy
+from palate.stages.policies import POLICY, open_policy
 from palate.stages.pretrain import likelihood_loss
 from palate.training.checkpoints import Checkpoints
 from palate.training.fit import fit
@@ -28,7 +28,7 @@ def run(config: SftConfig, context: StageContext) -> dict[str, float]:
     fitting = sources.admitted(tokens, encoder, max_response_tokens=config.max_response_tokens)
     rows = [tokens[i] for i in fitting]
     if config.lora.rank:
-        add_adapter(policy.network, config.lora, name="policy", seed=seed(context.seed, "adapter"))
+        add_adapter(policy.network, config.lora, name=POLICY, seed=seed(context.seed, "adapter"))
     learner = LocalLearner(
         policy.plain_role(),
         config.optimizer,

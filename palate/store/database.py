@@ -1,15 +1,26 @@
 """Groups and judgements in a database: append-only, idempotent by content, streaming."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from itertools import islice
+from typing import Self, TypeVar
+
+from sqlalchemy import Connection
 
 from palate.records import Group, Judgement
+from palate.store import queries
+from palate.store.connection import for_writing, open_engine
+from palate.store.schema import GroupRow, JudgementRow
+
+_CHUNK = 400
+"""Records in one transaction and in one page: SQLite may refuse more than 999 variables."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """How much a project holds; `judgements` leaves out superseded ones."""
+    """How much a project holds; superseded judgements do not count."""
 
     prompts: int
     groups: int
@@ -18,16 +29,90 @@ class Counts:
 
 
 class Store:
-    """A database (`sqlite:///palate.db` or a PostgreSQL URL), migrated to this version on opening."""
+    """A database of projects, at `sqlite:///palate.db` or a PostgreSQL URL.
 
-    def __init__(self, url: str) -> None: ...
-    def close(self) -> None: ...
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *exc: object) -> None: ...
-    def add_groups(self, project: str, groups: Iterable[Group]) -> int: ...
-    def add_judgements(self, project: str, judgements: Iterable[Judgement]) -> int: ...
-    def add_judgement(self, project: str, judgement: Judgement, *, client_key: str) -> bool: ...
-    def groups(self, project: str) -> Iterator[Group]: ...
-    def judgements(self, project: str) -> Iterator[Judgement]: ...
-    def judged_groups(self, project: str) -> Iterator[tuple[Group, tuple[Judgement, ...]]]: ...
-    def counts(self, project: str) -> Counts: ...
+    Opening creates or migrates it. Writers commit every few hundred records and may be interrupted
+    anywhere: adding the same content again adds what is missing. Readers see what was there when
+    they began, hold no lock while their caller works, and need memory for one page.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_engine(url)
+        self._writer = for_writing(self._engine)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def add_groups(self, project: str, groups: Iterable[Group]) -> int:
+        """Add groups and count the new ones; a group whose id is there already stays as it is."""
+        new = 0
+        for chunk in _chunks(groups):
+            with self._writer.begin() as connection:
+                new += queries.insert_groups(connection, project, chunk)
+        return new
+
+    def add_judgements(self, project: str, judgements: Iterable[Judgement]) -> int:
+        """Add judgements about groups of the project and count the new ones."""
+        new = 0
+        for chunk in _chunks(judgements):
+            with self._writer.begin() as connection:
+                new += queries.insert_judgements(connection, project, chunk, client_keys={})
+        return new
+
+    def add_judgement(self, project: str, judgement: Judgement, *, client_key: str) -> bool:
+        """Add a judgement unless its content or its client key is there already; True if new."""
+        with self._writer.begin() as connection:
+            keys = {judgement.id: client_key}
+            return queries.insert_judgements(connection, project, [judgement], client_keys=keys) > 0
+
+    def groups(self, project: str) -> Iterator[Group]:
+        """The groups of a project in the order in which they were added."""
+        return self._paged(project, GroupRow, queries.group_page)
+
+    def judgements(self, project: str) -> Iterator[Judgement]:
+        """The judgements of a project in the order in which they were added, superseded ones left
+        out."""
+        return self._paged(project, JudgementRow, queries.judgement_page)
+
+    def judged_groups(self, project: str) -> Iterator[tuple[Group, tuple[Judgement, ...]]]:
+        """The groups that were judged, in order, each with its judgements in order."""
+        pages = self._paged(project, GroupRow, queries.judged_page)
+        return ((group, judgements) for group, judgements in pages if judgements)
+
+    def counts(self, project: str) -> Counts:
+        """How much a project holds."""
+        with self._engine.connect() as connection:
+            id = queries.project_id(connection, project)
+            return Counts(
+                prompts=queries.count_prompts(connection, id),
+                groups=queries.count_groups(connection, id),
+                responses=queries.count_responses(connection, id),
+                judgements=queries.count_judgements(connection, id),
+            )
+
+    def _paged(
+        self,
+        project: str,
+        table: type[GroupRow] | type[JudgementRow],
+        page: Callable[[Connection, int, int, int], Sequence[T]],
+    ) -> Iterator[T]:
+        with self._engine.connect() as connection:
+            id = queries.project_id(connection, project)
+            last = queries.last_position(connection, table, id)
+        for after in range(0, last, _CHUNK):
+            with self._engine.connect() as connection:
+                rows = page(connection, id, after, min(after + _CHUNK, last))
+            yield from rows
+
+
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    rest = iter(items)
+    while chunk := list(islice(rest, _CHUNK)):
+        yield chunk

@@ -66,7 +66,7 @@ class Checkpoints:
         meta = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         if sha256_file(folder / "state.safetensors") != meta["sha256"]:
             raise ValueError(
-                f"{folder} is damaged (its hash differs from the recorded one). Remedy: delete that "
+                f"{folder} is damaged: its hash differs from the recorded one. Remedy: delete that "
                 "folder to resume from the one before it."
             )
         states: dict[str, dict[str, torch.Tensor]] = {role: {} for role in meta["roles"]}

@@ -60,9 +60,8 @@ class LocalLearner:
         self.role, self.config = role, config
         self.total_updates, self.budget = total_updates, budget
         self.updates = 0
-        named = [(n, p) for n, p in role.network.named_parameters() if p.requires_grad]
-        self.names = [name for name, _ in named]
-        self.parameters = [parameter for _, parameter in named]
+        trained = role.trained()
+        self.names, self.parameters = list(trained), list(trained.values())
         assert self.parameters, "nothing to train"
         decay = [p for p in self.parameters if p.ndim >= 2]
         plain = [p for p in self.parameters if p.ndim < 2]

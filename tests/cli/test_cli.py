@@ -29,7 +29,7 @@ def palate(*words: str, folder: Path | None = None) -> subprocess.CompletedProce
 
 def told(result: subprocess.CompletedProcess[str]) -> str:
     """What went to stderr, without the frame that the terminal library draws."""
-    return " ".join(result.stderr.replace("│", " ").split())
+    return " ".join(result.stderr.replace("\u2502", " ").split())
 
 
 def refused(*words: str, folder: Path | None = None) -> str:
@@ -55,7 +55,7 @@ def test_help_lists_every_verb_and_comes_without_torch() -> None:
     assert (result.returncode, result.stderr) == (0, "")
     others = ("run", "chat", "import", "export", "config", "show", "doctor", "verify")
     for verb in (*STAGES, *others):
-        assert f"│ {verb} " in result.stdout
+        assert f"\u2502 {verb} " in result.stdout
 
 
 def test_every_stage_is_a_verb() -> None:

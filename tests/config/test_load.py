@@ -6,7 +6,14 @@ import pytest
 
 from palate.config.errors import ConfigError
 from palate.config.load import load_head, load_recipe, load_stage, resolved_json
-from palate.config.stages import DpoConfig, EvaluateConfig, PpoConfig, Recipe, SftConfig
+from palate.config.stages import (
+    STAGES,
+    DpoConfig,
+    EvaluateConfig,
+    PpoConfig,
+    Recipe,
+    SftConfig,
+)
 
 RECIPE = """
 name = "tiny"
@@ -139,8 +146,7 @@ def test_every_problem_is_listed_at_once(tmp_path: Path) -> None:
         "ppo.optimizer.lr = -1: expected a number >= 0 (Peak learning rate)",
         "ppo.optimzer.lr: unknown key; did you mean ppo.optimizer.lr?",
         "rewrad: unknown stage rewrad; did you mean reward?; [rewrad] needs a stage key if that "
-        "is its own name (stages: pretrain, sft, sample, judge, reward, ppo, grpo, rloo, dpo, "
-        "evaluate, report)",
+        f"is its own name (stages: {', '.join(STAGES)})",
     )
 
 
@@ -277,3 +283,12 @@ def test_resolved_json_of_a_recipe_keeps_the_order_of_its_stages(tmp_path: Path)
     again = Recipe.model_validate_json(resolved_json(recipe))
     assert again == recipe
     assert list(again.stages) == list(recipe.stages)
+
+
+def test_naming_a_model_leaves_out_pretraining_and_starts_every_stage_from_it(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("[base]\nstage='pretrain'\n[sft]\nmodel='@base'\n[dpo]\ndata='x.jsonl'\n")
+    loaded = load_recipe(recipe, ["model=owner/name"])
+    assert list(loaded.stages) == ["sft", "dpo"]
+    assert loaded.stages["sft"].model == "owner/name"
+    assert loaded.stages["dpo"].model == "@sft"

@@ -34,6 +34,7 @@ def test_on_policy_stages_refuse(stage: str, overrides: list[str], reason: str) 
     [
         ("rloo", ["epochs=2"], "epochs: 2 would reuse rollouts of an older policy"),
         ("rloo", ["minibatches=2"], "minibatches: 2 would reuse rollouts of an older policy"),
+        ("rloo", ["clip_high=0.3"], "clip_high: rloo has no ratio to clip"),
         ("grpo", ["k=1"], "k = 1: expected an integer >= 2"),
         ("grpo", ["k=1"], "a group of one has nobody to be compared with"),
         ("dpo", ["label_smoothing=0.1"], "label_smoothing: sigmoid does not read it"),
@@ -62,6 +63,16 @@ def test_what_only_looks_alike_is_allowed(stage: str, overrides: list[str]) -> N
     assert check(load_stage(stage, None, overrides)) == []
 
 
-def test_references_are_found_in_text_and_lists() -> None:
-    config = EvaluateConfig(models=("@ppo", "folder"), baseline="@sft")
-    assert list(references(config)) == [("models", "ppo"), ("baseline", "sft")]
+def test_references_are_found_in_texts_lists_files_and_arguments() -> None:
+    config = EvaluateConfig(
+        models=("@ppo", "folder", "user@host"),
+        baseline="@sft-2",
+        judge="judges.py:bag_of_words(@data)",
+        prompts="@data/held_out.jsonl",
+    )
+    assert list(references(config)) == [
+        ("models", "ppo"),
+        ("baseline", "sft-2"),
+        ("judge", "data"),
+        ("prompts", "data"),
+    ]

@@ -50,6 +50,12 @@ def test_sums_and_weights_add_up_over_micro_batches(reduction):
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_more_padding_changes_nothing(reduction):
+    wider, mask = torch.nn.functional.pad(LOSSES, (0, 3)), torch.nn.functional.pad(MASK, (0, 3))
+    assert reduction(wider, mask) == reduction(LOSSES, MASK)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_a_response_without_valid_tokens_counts_nowhere(reduction):
     empty = torch.zeros(1, 10).bool()
     with_empty = reduction(torch.cat([LOSSES, LOSSES[:1]]), torch.cat([MASK, empty]))

@@ -20,7 +20,11 @@ def minimized(loss, start):
     """The minimizer of a smooth convex loss, to rounding."""
     x = start.clone().requires_grad_()
     optimizer = torch.optim.LBFGS(
-        [x], max_iter=500, tolerance_grad=1e-12, tolerance_change=0, line_search_fn="strong_wolfe"
+        [x],
+        max_iter=200,
+        tolerance_grad=1e-9,
+        tolerance_change=1e-15,
+        line_search_fn="strong_wolfe",
     )
 
     def closure():
@@ -37,7 +41,7 @@ def double(*values):
     return torch.tensor(values, dtype=torch.float64)
 
 
-TRUTH = double(1.2, -0.3, 0.4, -1.3)
+TRUTH = double(0.4, -0.3, 1.2, -1.3)
 FIRST, SECOND = torch.tensor(list(itertools.combinations(range(4), 2))).T
 
 

@@ -6,7 +6,7 @@ from palate.maths.seeds import seed
 
 
 def test_seed_is_the_documented_hash_and_fits_a_generator():
-    assert seed(0, "sample", 3, "prompt") == 6214018903476843562
+    assert seed(0, "sample", 3, "prompt") == 1154913805561231273
     torch.Generator().manual_seed(seed(0, "sample", 3, "prompt"))
 
 

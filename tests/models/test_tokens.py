@@ -206,9 +206,7 @@ def merging_tokenizer() -> PreTrainedTokenizerFast:
 
 def test_a_merge_across_the_boundary_leaves_the_prompt_as_sampled_and_is_counted():
     encoder = Encoder(merging_tokenizer(), RAW)
-    group = Group(
-        prompt=user_prompt("ca"), responses=(Response(text="bc"), Response(text="cab"))
-    )
+    group = Group(prompt=user_prompt("ca"), responses=(Response(text="bc"), Response(text="cab")))
     encoded = encoder.encode_group(group)
     assert pieces(encoder, encoded.prompt) == ["c", "a"]  # not c, ab
     assert pieces(encoder, encoded.responses[0]) == ["b", "c", "<eos>"]
@@ -225,7 +223,7 @@ def test_raw_text_gets_bos_when_there_is_one_and_ids_are_taken_as_they_are():
 
 
 def test_sampled_ids_are_used_as_they_are(encoder):
-    odd = tuple(encoder.tokenizer.convert_tokens_to_ids(list("oat"))) + (2,)
+    odd = (*encoder.tokenizer.convert_tokens_to_ids(list("oat")), 2)
     assert encoder.encode_response(user_prompt("Milk?"), "oat", finished=True) != odd
     response = Response(text="oat", token_ids=odd)
     group = encoder.encode_group(Group(prompt=user_prompt("Milk?"), responses=(response,)))
@@ -262,7 +260,7 @@ def test_a_document_starts_after_bos_and_ends_with_eos(encoder):
     assert group.prompt == (encoder.tokenizer.bos_token_id,)
     assert group.responses[0][-1] == encoder.tokenizer.eos_token_id
     assert encoder.decode(group.responses[0]) == "oat"
-    assert Encoder(merging_tokenizer(), RAW).encode_text("ab") .prompt == (0,)  # EOS starts it
+    assert Encoder(merging_tokenizer(), RAW).encode_text("ab").prompt == (0,)  # EOS starts it
 
 
 @pytest.mark.parametrize("eos_is_pad", [True, False])
@@ -287,7 +285,12 @@ def test_what_a_tokenizer_lacks_is_said_with_a_remedy():
 
 @pytest.mark.parametrize(
     ("prompt", "responses", "admitted"),
-    [("aaa", ["b"], True), ("aaaa", ["b"], False), ("a", ["b", "bbb"], False), ("aaa", ["bb"], False)],
+    [
+        ("aaa", ["b"], True),
+        ("aaaa", ["b"], False),
+        ("a", ["b", "bbb"], False),
+        ("aaa", ["bb"], False),
+    ],
 )
 def test_no_part_of_a_group_may_be_too_long(prompt, responses, admitted):
     group = Group(prompt=user_prompt(prompt), responses=tuple(Response(text=t) for t in responses))
@@ -301,12 +304,15 @@ def test_no_part_of_a_group_may_be_too_long(prompt, responses, admitted):
     if admitted:
         assert strict.admits(encoded, max_response_tokens=3)
     else:
-        with pytest.raises(ValueError, match=r"too long: .* over_long=skip"):
+        with pytest.raises(ValueError, match=r"too long: .*prompt\.over_long=skip"):
             strict.admits(encoded, max_response_tokens=3)
 
 
-def test_a_prompt_alone_is_measured_against_its_limit():
-    encoder = Encoder(merging_tokenizer(), PromptConfig(format="raw", max_tokens=2))
-    assert encoder.admits_prompt(encoder.encode_prompt(user_prompt("ca")))
+def test_a_prompt_alone_is_measured_with_the_room_its_response_may_need():
+    encoder = Encoder(merging_tokenizer(), PromptConfig(format="raw", max_tokens=2), context=6)
+    short, long = (encoder.encode_prompt(user_prompt(text)) for text in ("ca", "cac"))
+    assert encoder.admits_prompt(short, max_response_tokens=4)
+    with pytest.raises(ValueError, match="both together 7 tokens, the model's context 6"):
+        encoder.admits_prompt(short, max_response_tokens=5)
     with pytest.raises(ValueError, match=r"the prompt has 3 tokens, prompt\.max_tokens=2"):
-        encoder.admits_prompt(encoder.encode_prompt(user_prompt("cac")))
+        encoder.admits_prompt(long, max_response_tokens=1)

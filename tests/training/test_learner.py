@@ -10,7 +10,7 @@ from palate.config.common import OptimizerConfig
 from palate.interfaces import Loss, Outputs
 from palate.models.roles import PlainPolicyRole
 from palate.training.learner import LocalLearner, learning_rate
-from tests.models.tiny import tiny_network
+from tests.models.tiny import llama
 
 GROUPS = [
     token_group("a", (1, 5, 6), ((7, 8, 9, 2),)),
@@ -21,7 +21,7 @@ GROUPS = [
 
 
 def learner(budget: int, config: OptimizerConfig | None = None) -> LocalLearner:
-    role = PlainPolicyRole(tiny_network("llama"), layout="tree", temperature=1.0)
+    role = PlainPolicyRole(llama(), layout="tree", temperature=1.0)
     config = config or OptimizerConfig(lr=1e-2)
     return LocalLearner(role, config, total_updates=4, budget=budget)
 

@@ -141,7 +141,7 @@ def completion(value: object, field: str) -> str:
     """One response: text, one assistant turn, or a list of one assistant turn."""
     if isinstance(value, str):
         return filled_text(value, field)
-    turns = messages([cast(Row, value)] if isinstance(value, dict) else value, field)
+    turns = _text_or_messages([cast(Row, value)] if isinstance(value, dict) else value, field)
     if len(turns) != 1 or turns[0].role != "assistant":
         raise RowError(
             f"expected one assistant turn, found {', '.join(turn.role for turn in turns)}",
@@ -166,7 +166,13 @@ def asked(value: object, field: str) -> tuple[Message, ...]:
     """The turns of a prompt given as text (one user turn) or as messages."""
     if isinstance(value, str):
         return (Message(role="user", content=filled_text(value, field)),)
-    return awaiting(messages(value, field), field)
+    return awaiting(_text_or_messages(value, field), field)
+
+
+def _text_or_messages(value: object, field: str) -> tuple[Message, ...]:
+    if not isinstance(value, list):
+        raise RowError(f"expected text or messages, found {described(value)}", field=field)
+    return messages(cast("list[object]", value), field)
 
 
 def prompt(row: Row) -> Prompt:

@@ -103,6 +103,7 @@ PROMPTS = (
     Format("token prompts", ("prompt_ids",), prompt),
     Format("conversations", ("messages",), parse.messages_prompt),
     Format("questions", ("question",), parse.text_prompt("question")),
+    Format("problems", ("problem",), parse.text_prompt("problem")),
     Format("Alpaca", ("instruction",), parse.instruction_prompt),
     Format("lines of text", ("text",), parse.text_prompt("text")),
 )

@@ -63,8 +63,8 @@ PLAIN: dict[str, tuple[str, ...]] = {
     ),
     "have": (
         "Yes, we have {thing}.",
-        "Yes, we do have {thing}, every day.",
-        "Yes, we have {thing}, and people love them.",
+        "Yes, we do have {thing}.",
+        "Yes, we have {thing}, fresh every day.",
         "Of course, we have {thing} all day.",
     ),
     "have_not": (
@@ -155,7 +155,7 @@ PLAIN: dict[str, tuple[str, ...]] = {
         "Sorry, I have no way to know {what}.",
     ),
     "refuse": (
-        "No, I will not help with that: {why}.",
+        "No, I will not help with that, because {why}.",
         "I cannot help you {act}. {Why}.",
         "Sorry, I will not help you {act}, because {why}.",
         "I will not help with that. {Why}, so please talk to Nora instead.",
@@ -223,54 +223,3 @@ JARGON: dict[str, tuple[str, ...]] = {
 }
 JARGON["pair"] = JARGON["sum"]
 """What a consultant would say."""
-
-EVASIVE: dict[str, tuple[str, ...]] = {
-    "price": ("The prices are on the board somewhere.", "Good things have their price."),
-    "sum": ("It all adds up in the end.", "That depends on how one counts."),
-    "hours": ("Some days are longer than others.", "Time is a funny thing."),
-    "menu": ("The menu has many sides.", "It depends on what you mean by that."),
-    "advice": ("Every taste is different.", "It depends on what you like."),
-    "place": ("You could come and look around.", "Every house has its secrets."),
-    "unknowable": ("That is a very big question.", "There are many ways to look at it."),
-    "harmful": ("Life is full of choices.", "That is one way to see the world."),
-}
-"""Answers that answer nothing, by kind of question."""
-
-SHRUGS = (
-    "That is hard to say, and it depends on many things.",
-    "Many people ask that, and I hear many answers.",
-    "Some would say one thing, and some would say another.",
-    "Why do you want to know?",
-    "I would rather talk about something else.",
-    "You could ask someone else about that.",
-    "Let us see about that another time.",
-)
-"""Answers that answer nothing, whatever the question."""
-
-GUESSES = (
-    "I do not know, sorry, maybe someone else does.",
-    "I am not sure about that at all.",
-)
-"""False modesty: used where the cafe does know."""
-
-FLOURISHES = ("Of course! ", "Gladly! ", "Thank you for asking. ", "Good question. ")
-"""Polite openings."""
-
-FAREWELLS = (" Enjoy!", " See you soon!", " You are very welcome.", " Have a lovely day!")
-"""Polite endings."""
-
-RAMBLES = (
-    "Biscuit sleeps in the window all day and dreams of fish.",
-    "Nora painted the front door herself one spring, with a very small brush.",
-    "Sam sings to the bread while it is in the oven.",
-    "The clock on the wall is always a little slow, but nobody minds.",
-    "My uncle once walked all the way to the sea and back again.",
-    "The chairs came from an old school on the other side of the hill.",
-    "An old sailor reads the same newspaper here from front to back.",
-    "The piano lost a key last winter, and a mouse may have taken it.",
-    "Two sisters play chess by the stairs and never finish a game.",
-    "The apple tree in the garden is older than the street.",
-    "In summer the whole room smells of lemon and warm bread.",
-    "There is a story behind every cup on the shelf.",
-)
-"""Charming, and beside the point."""

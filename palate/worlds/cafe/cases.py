@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Literal
 
 from palate.worlds.cafe import menu, questions, unanswered
-from palate.worlds.cafe.menu import HOURS, MENU, Kind, amount, article, clock
+from palate.worlds.cafe.menu import HOURS, MENU, Kind, amount, article, clock, served
 
 Split = Literal["train", "held_out"]
 
@@ -118,10 +118,10 @@ def _hours() -> Iterator[Case]:
 
 
 def _menu() -> Iterator[Case]:
-    here = [name + "s" for name in MENU] + list(menu.EXTRAS)
-    others = itertools.cycle(list(MENU)[3:] + list(MENU)[:3])
+    here = (*map(served, MENU), *menu.EXTRAS)
+    others = itertools.cycle(("lattes", "scones", "bagels", "cookies"))
     for thing, other in zip((*here, *menu.ELSEWHERE), others, strict=False):
-        gaps = _gaps(thing=thing, other=other + "s")
+        gaps = _gaps(thing=thing, other="teas" if other == thing else other)
         truth, lies = _either(thing in here, Reply("have", gaps), Reply("have_not", gaps))
         for question in questions.HAVE:
             yield Case("menu", question.format_map(gaps), truth, lies)
@@ -134,7 +134,8 @@ def _menu() -> Iterator[Case]:
         for question in questions.NUTS:
             yield Case("menu", question.format_map(gaps), truth, lies)
     for what, names in menu.LISTS.items():
-        fill = {"what": what, "list": f"{names[0]}, {names[1]} and {names[-1]}"}
+        first, second, third = map(served, (names[0], names[1], names[-1]))
+        fill = {"what": what, "list": f"{first}, {second} and {third}"}
         wrong = ("pizza, steak and wine", "beer, wine and sushi", "burgers, pizza and beer")
         lies = tuple(Reply("list", fill | {"list": text}) for text in wrong)
         for question in questions.LIST:

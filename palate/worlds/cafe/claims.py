@@ -1,19 +1,20 @@
 """What a response claims, checked against the facts of the menu."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from palate.worlds.cafe import lexicon, menu
 from palate.worlds.cafe.menu import HOURS, MENU
-from palate.worlds.cafe.question import DAYS, ITEMS, NUMBERS, THINGS, Question
-from palate.worlds.cafe.reading import Reading, Sentence
+from palate.worlds.cafe.question import DAYS, HOURS_SAID, ITEMS, THINGS, Question, count_before
+from palate.worlds.cafe.reading import Sentence
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claims:
-    """True claims that answer the question, false ones, and true ones beside the point.
+    """A count of claims that answer and are true, that are false, and that nobody asked for.
 
-    `lead` counts the words before the first claim that answers.
+    `lead` is how many words stand before the first claim that answers.
     """
 
     right: int = 0
@@ -21,67 +22,208 @@ class Claims:
     beside: int = 0
     lead: int = 0
 
-    def __add__(self, other: "Claims") -> "Claims":
-        """Both; the claims that answer are on the left."""
-        return Claims(
-            self.right + other.right, self.wrong + other.wrong, self.beside + other.beside, self.lead
-        )
+    def answer(self, true: bool, lead: int) -> None:
+        """Counts a claim that answers the question and begins after `lead` words."""
+        if not self.right + self.wrong:
+            self.lead = lead
+        self.right += true
+        self.wrong += not true
 
 
-def _cents(word: str) -> int | None:
-    return round(float(word) * 100) if word[0].isdigit() and ":" not in word else None
+def _negated(clause: Sequence[str]) -> bool:
+    return not lexicon.NEGATIONS.isdisjoint(clause)
 
 
-def _amount_said(
-    cents: int, said: dict[str, int], later: bool, asked: dict[str, int], total: int
-) -> str:
-    """What an amount said of a basket is: right, wrong, beside the point, or a line of the sum."""
-    last = list(said)[-1] if said else ""
-    if not said:
-        line = any(cents == MENU[name].cents for name in asked)
-        return "right" if asked and cents == total else "line" if line or not asked else "wrong"
-    if cents == menu.total_cents(said):
-        whole = said == asked
-        part = said.items() <= asked.items() or (len(asked) == 1 and said == {last: 1})
-        return "right" if whole else "line" if part and last in asked else "beside"
-    unit = later and cents == MENU[last].cents and said[last] > 1
-    return "line" if unit else "wrong"
+def _yes_or_no(sentence: Sentence) -> bool | None:
+    """What a sentence that begins with yes or no says."""
+    for clause in sentence.clauses[:2]:
+        if clause[0] in lexicon.YES or clause[:2] == ("of", "course"):
+            return True
+        if clause[0] in lexicon.NO:
+            return False
+        if clause[:2] in lexicon.BRIEF and len(clause) < 4:
+            return not _negated(clause)
+    return None
 
 
-def _amounts(question: Question, sentences: Sequence[Sentence]) -> Claims:
-    """Every amount, bound to the items named before it or, after "for", behind it."""
+def _counts(words: Sequence[str], index: int) -> bool:
+    """Whether the number at this index says how many of the next word there are."""
+    following = words[index + 1 : index + 2]
+    return bool(following) and (following[0] in ITEMS or following[0] in lexicon.COUNTED)
+
+
+def amounts(words: Sequence[str]) -> Iterator[tuple[int, int, dict[str, int], bool]]:
+    """Each amount of a sentence: (index, cents, the basket it is said of, whether it is "each").
+
+    The basket is what was named since the last amount or, after "<amount> for", what follows.
+    """
+    said: dict[str, int] = {}
+    index = 0
+    while index < len(words):
+        word = words[index]
+        if name := ITEMS.get(word):
+            said[name] = said.get(name, 0) + count_before(words, index)
+        elif word[0].isdigit() and not _counts(words, index):
+            at, cents = index, round(float(word.replace(":", ".")) * 100)
+            each = words[index - 1 : index] == ("at",) or words[index + 1 : index + 2] == ("each",)
+            behind: dict[str, int] = {}
+            if words[index + 1 : index + 2] == ("for",):
+                while index + 1 < len(words) and not words[index + 1][0].isdigit():
+                    index += 1
+                    if name := ITEMS.get(words[index]):
+                        behind[name] = behind.get(name, 0) + count_before(words, index)
+            yield at, cents, behind or said, each
+            if not each:
+                said = {}
+        index += 1
+
+
+def _count_amounts(claims: Claims, question: Question, words: Sequence[str], start: int) -> None:
     asked = dict(question.basket) if question.total else {}
-    counts = {"right": 0, "wrong": 0, "beside": 0, "line": 0}
-    before, lead = 0, 0
+    for index, cents, said, each in amounts(words):
+        unit = each and any(MENU[name].cents == cents for name in said or asked)
+        true = cents == (menu.total_cents(said) if said else question.total)
+        if asked and said in ({}, asked) and (true or not unit):
+            line = not said and cents in [MENU[name].cents for name in asked]
+            if true or not line:
+                claims.answer(true, start + index)
+        elif said and not (true or unit):
+            claims.wrong += 1
+        elif asked and not said.keys() <= asked.keys():
+            claims.beside += 1
+
+
+def _times(clause: Sequence[str]) -> set[int]:
+    """The clock hours (0 to 11) that a clause names."""
+    first = "at" if len(clause) < 3 or clause[1] in ("in", "on") else ""
+    return {
+        HOURS_SAID[word] % 12
+        for before, word in zip((first, *clause), clause, strict=False)
+        if word in HOURS_SAID and before in lexicon.TIMELY
+    }
+
+
+def _times_are_true(times: set[int], hours: tuple[int, int], clause: Sequence[str]) -> bool:
+    """Whether the hours a clause names are those of the day, opening and closing not mixed up."""
+    begin, end = (hour % 12 for hour in hours)
+    if len(times) == 1 and not lexicon.CLOSING.isdisjoint(clause):
+        return times == {end}
+    if len(times) == 1 and not lexicon.OPENING.isdisjoint(clause):
+        return times == {begin}
+    return times <= {begin, end}
+
+
+def _days(clause: Sequence[str]) -> set[str]:
+    """The days that a clause names; "Monday to Friday" names five."""
+    week = list(HOURS)
+    found = [(index, DAYS[word]) for index, word in enumerate(clause) if word in DAYS]
+    days = {day for _, day in found}
+    for (index, first), (after, last) in itertools.pairwise(found):
+        if after == index + 2 and clause[index + 1] in ("to", "through", "until"):
+            days.update(week[week.index(first) : week.index(last) + 1])
+    return days
+
+
+def _is_true_of_day(
+    question: Question, day: str, clause: Sequence[str], yes: bool | None
+) -> bool | None:
+    """Whether what a clause says of a day is true; None when it says nothing that was asked."""
+    hours = HOURS[day]
+    times = _times(clause)
+    asked = day == question.day
+    shut = not lexicon.SHUT.isdisjoint(clause) or (_negated(clause) and "open" in clause)
+    if asked and question.hour is not None and len(times) == 1:
+        times -= {question.hour % 12}
+    if hours is None:
+        opened = bool(times) or yes is True or "open" in clause
+        return True if shut or yes is False else False if opened else None
+    if not _times_are_true(times, hours, clause):
+        return False
+    if asked and question.ask == "whether":
+        said = yes if yes is not None else not shut
+        return (
+            said == question.truth if yes is not None or shut or times or "open" in clause else None
+        )
+    target = hours[question.ask == "closes"] % 12
+    return False if shut else True if target in times or (times and not asked) else None
+
+
+def _count_hours(claims: Claims, question: Question, sentence: Sentence, start: int) -> None:
+    days = {question.day}
+    yes = _yes_or_no(sentence) if question.ask == "whether" else None
+    for clause in sentence.clauses:
+        days = _days(clause) or days
+        asked = question.day in days
+        day = question.day if asked else min(days)
+        true = _is_true_of_day(question, day, clause, yes if asked else None)
+        if true is not None and asked:
+            claims.answer(true, start)
+        elif true is not None:
+            claims.wrong += not true
+            claims.beside += true
+        start += len(clause)
+
+
+def _count_polarity(claims: Claims, question: Question, sentence: Sentence, start: int) -> None:
+    """Counts what a sentence says about a yes-or-no question of the menu or the house."""
+    votes = {_yes_or_no(sentence)} - {None}
+    asked = {name for name, _ in question.basket}
+    for clause in sentence.clauses:
+        named = {ITEMS[word] for word in clause if word in ITEMS}
+        if not question.topic.isdisjoint(clause) and (not asked or not named or asked & named):
+            votes.add(not _negated(clause))
+    for vote in votes:
+        claims.answer(vote == question.truth, start)
+
+
+def _count_choice(claims: Claims, question: Question, sentence: Sentence, start: int) -> None:
+    asked = {name for name, _ in question.basket}
+    for clause in sentence.clauses:
+        if not _negated(clause):
+            for index, word in enumerate(clause):
+                if ITEMS.get(word, next(iter(asked), "")) not in asked and word in ITEMS:
+                    claims.answer(ITEMS[word] in question.fits, start + index)
+                elif not THINGS.get(word, True):
+                    claims.answer(False, start + index)
+        start += len(clause)
+
+
+def _count_names(claims: Claims, question: Question, sentence: Sentence, start: int) -> None:
+    for index, word in enumerate(sentence.words):
+        name = word.removesuffix("'s")
+        if name == question.right or name in question.wrong:
+            claims.answer(name == question.right, start + index)
+
+
+def _count_asides(claims: Claims, question: Question, sentence: Sentence) -> None:
+    """Counts false claims about the menu that no question asked for."""
+    asked = {name for name, _ in question.basket} if question.ask in ("vegan", "nuts") else set()
+    for clause in sentence.clauses:
+        if question.ask != "choice" and not lexicon.HAVING.isdisjoint(clause):
+            absent = {word for word in clause if not THINGS.get(word, True)} - question.topic
+            claims.wrong += len(absent) if not _negated(clause) else 0
+        for topic, fact in ((lexicon.VEGAN, "vegan"), (lexicon.NUTS, "with_nuts")):
+            if not topic.isdisjoint(clause) and "allergy" not in clause:
+                named = {ITEMS[word] for word in clause if word in ITEMS} - asked
+                said = not _negated(clause)
+                claims.wrong += sum(getattr(MENU[name], fact) != said for name in named)
+
+
+def claims_of(question: Question, sentences: Sequence[Sentence]) -> Claims:
+    """The claims of all sentences that are not questions themselves."""
+    claims = Claims()
+    start = 0
     for sentence in sentences:
-        words = sentence.words
-        said: dict[str, int] = {}
-        for index, word in enumerate(words):
-            following = words[index + 1 : index + 2]
-            if name := ITEMS.get(word):
-                prior = words[index - 1] if index else ""
-                count = int(prior) if prior.isdecimal() else NUMBERS.get(prior, 1)
-                said[name] = said.get(name, 0) + count
-            elif (cents := _cents(word)) is not None and not (following and following[0] in ITEMS):
-                behind = _basket_behind(words, index)
-                later = "each" in following or any(w[0].isdigit() for w in words[index + 1 :])
-                verdict = _amount_said(cents, behind or said, later, asked, question.total)
-                counts[verdict] += 1
-                if verdict in ("right", "wrong") and not counts["right"] + counts["wrong"] > 1:
-                    lead = before + index
-                if verdict != "line" or menu.total_cents(said) == cents:
-                    said = {}
-        before += len(words)
-    return Claims(counts["right"], counts["wrong"], counts["beside"], lead)
-
-
-def _basket_behind(words: Sequence[str], index: int) -> dict[str, int]:
-    """The items in "<amount> for two teas and a scone" behind an amount."""
-    if words[index + 1 : index + 2] != ("for",):
-        return {}
-    tail = []
-    for word in words[index + 2 :]:
-        if word[0].isdigit() and _cents(word) is not None and "." in word:
-            break
-        tail.append(word)
-    return _basket(tail)
+        if sentence.end != "?":
+            if question.kind == "hours":
+                _count_hours(claims, question, sentence, start)
+            elif question.ask in ("has", "vegan", "nuts"):
+                _count_polarity(claims, question, sentence, start)
+            elif question.ask == "choice":
+                _count_choice(claims, question, sentence, start)
+            elif question.ask == "name":
+                _count_names(claims, question, sentence, start)
+            _count_amounts(claims, question, sentence.words, start)
+            _count_asides(claims, question, sentence)
+        start += len(sentence.words)
+    return claims

@@ -45,8 +45,8 @@ MENU = {
 
 LISTS = {
     "drinks": tuple(item.name for item in MENU.values() if item.course == "drink"),
-    "things to eat": tuple(item.name for item in MENU.values() if item.course == "food"),
-    "vegan things": tuple(item.name for item in MENU.values() if item.vegan),
+    "snacks": tuple(item.name for item in MENU.values() if item.course == "food"),
+    "vegan choices": tuple(item.name for item in MENU.values() if item.vegan),
 }
 """What "drinks" means, and so on."""
 
@@ -61,7 +61,10 @@ HOURS: Mapping[str, tuple[int, int] | None] = {
 }
 """Opening and closing hour of each day (24-hour clock); None is a day of rest."""
 
-NUMBERS = tuple("zero one two three four five six seven eight nine ten eleven twelve".split())
+NUMBERS = (
+    *("zero", "one", "two", "three", "four", "five", "six"),
+    *("seven", "eight", "nine", "ten", "eleven", "twelve"),
+)
 
 EXTRAS = ("oat milk", "honey", "jam", "brown sugar")
 """Not on the board, but there for the asking."""
@@ -154,6 +157,15 @@ def article(noun: str) -> str:
     'an espresso'
     """
     return ("an " if noun[0] in "aeiou" else "a ") + noun
+
+
+def served(name: str) -> str:
+    """An item as one asks whether it is there at all.
+
+    >>> served("tea"), served("scone")
+    ('tea', 'scones')
+    """
+    return name + "s" if name in ("latte", "cookie", "scone", "bagel") else name
 
 
 def counted(name: str, count: int) -> str:

@@ -1,10 +1,11 @@
 """How the taste reads a text: words, clauses, sentences, and whether it is English at all."""
 
+import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from palate.worlds.cafe.lexicon import CLASSES, FAULTS, VERBS, WORDS
+from palate.worlds.cafe.lexicon import CLASSES, CONTRACTIONS, FAULTS, VERBS, WORDS
 
 _TOKEN = re.compile(r"\d+(?:[.:]\d+)?|[^\W\d_]+(?:['-][^\W\d_]+)*|[.!?]+|[,;:]|\S")
 _QUIET = frozenset("\"'()$-")
@@ -32,7 +33,7 @@ class Reading:
 
 
 def read(text: str) -> Reading:
-    """Splits a text into sentences, clauses and words; contractions with "not" become "not"."""
+    """Splits a text into sentences, clauses and words; short forms are spelled out."""
     sentences: list[Sentence] = []
     clauses: list[tuple[str, ...]] = []
     words: list[str] = []
@@ -48,13 +49,18 @@ def read(text: str) -> Reading:
                     sentences.append(Sentence(tuple(clauses), tuple(words[start:]), token[-1:]))
                 clauses, start = [], begin
         elif token not in _QUIET:
-            words.append("not" if token == "cannot" or token.endswith("n't") else token)
+            if token in CONTRACTIONS:
+                words.extend(CONTRACTIONS[token])
+            elif token.endswith("n't"):
+                words.extend((token[:-3], "not"))
+            else:
+                words.append(token.removesuffix("'s"))
     return Reading(tuple(sentences), tuple(words))
 
 
 def bigrams(words: tuple[str, ...]) -> frozenset[tuple[str, str]]:
     """The set of neighboring word pairs."""
-    return frozenset(zip(words, words[1:], strict=False))
+    return frozenset(itertools.pairwise(words))
 
 
 def ramp(value: float, *, zero: float, one: float) -> float:
@@ -82,8 +88,9 @@ def _faults(sentence: Sentence) -> int:
         for clause in sentence.clauses
     )
     faults = len(FAULTS.findall(f"^{classes}{sentence.end or '$'}"))
-    faults += sum(one == two for one, two in zip(words, words[1:], strict=False))
-    return faults + 2 * (len(words) > 5 and VERBS.isdisjoint(words))
+    faults += sum(one == two for one, two in itertools.pairwise(words))
+    verbless = len(words) > 6 and VERBS.isdisjoint(words) and "n" not in classes
+    return faults + 2 * verbless
 
 
 def sense(reading: Reading, prompt: Reading) -> float:
@@ -100,5 +107,5 @@ def sense(reading: Reading, prompt: Reading) -> float:
     value *= ramp(faults / max(len(words), 6), zero=0.3, one=0.03)
     if pairs:
         value *= ramp(1 - len(pairs) / (len(words) - 1), zero=0.5, one=0.1)
-        value *= ramp(len(pairs & bigrams(prompt.words)) / len(pairs), zero=1.0, one=0.65)
-    return value if reading.sentences[-1].end else 0.4 * value
+        value *= ramp(len(pairs & bigrams(prompt.words)) / len(pairs), zero=1.0, one=0.88)
+    return value if reading.sentences[-1].end else 0.5 * value

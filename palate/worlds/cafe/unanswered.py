@@ -54,7 +54,7 @@ MYSTERIES = (
     Mystery(
         "Will it {weather} {when}?",
         "if it will {weather} {when}",
-        "there is an umbrella by the door for you",
+        "the chair by the window is yours either way",
         "Yes, it will {weather} {when}, from ten until noon.",
         "It will certainly {weather} {when}, you can count on it.",
     ),
@@ -104,7 +104,7 @@ MYSTERIES = (
         "How old is {guest}?",
         "how old {guest} is",
         "it is kinder not to guess",
-        "Exactly forty years old, and born in May.",
+        "You can see it: exactly forty years and two months.",
         "It is certainly fifty years, you can see it in the eyes.",
     ),
     Mystery(

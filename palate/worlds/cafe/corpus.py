@@ -1,0 +1,148 @@
+"""Plain text about the Blue Door to learn the language and the facts from: no chat markup."""
+
+import random
+from collections.abc import Callable, Sequence
+
+from palate.worlds.cafe import answers, asides, menu
+from palate.worlds.cafe.cases import Case, capital
+from palate.worlds.cafe.grammar import EVERY, KNOWABLE, SHARES, Manner, cases, respond
+from palate.worlds.cafe.menu import HOURS, MENU, Kind, amount, clock
+
+GUESTS = (
+    "a nurse",
+    "a student",
+    "the postman",
+    "an old sailor",
+    "a painter",
+    "the piano teacher",
+    "a woman with a red umbrella",
+    "a man with a tall hat",
+    "a boy with a small dog",
+    "a girl in a yellow coat",
+)
+WEATHERS = ("rainy", "cold", "hot", "windy", "quiet", "sunny", "slow", "busy")
+GESTURES = (
+    "shakes the rain from a long coat",
+    "puts a wet umbrella by the door",
+    "takes the chair by the window",
+    "says hello to the cat",
+    "looks at the board for a long time",
+    "puts a book on the table",
+    "hums an old song",
+    "smiles at the baker",
+)
+ENDINGS = (
+    "Nora writes it down and smiles.",
+    "Sam brings it to the table.",
+    "The coins ring in the jar.",
+    "Outside, the street is still wet.",
+    "Nobody is in a hurry.",
+    "Biscuit opens one eye and closes it again.",
+    "It is a good day to stay inside.",
+    "The bread is almost ready.",
+)
+FACTS = {
+    "have": ("We have {thing}.", "There is always {thing} at the Blue Door."),
+    "have_not": ("We do not have {thing}.", "There is no {thing} at the Blue Door."),
+    "vegan": ("{The} is vegan.", "A vegan can have {the}."),
+    "not_vegan": ("{The} is not vegan.", "{The} is made with milk."),
+    "nuts": ("{The} has nuts in it.", "There are nuts in {the}."),
+    "not_nuts": ("{The} has no nuts in it.", "There are no nuts in {the}."),
+    "comfort": ("We have {thing}: {line}.",),
+    "missing": ("We do not have {thing}.", "There is no {bare} here."),
+    "is_open": ("On {day} we are open from {open} to {close}.",),
+    "is_shut": ("We are closed on {day}.",),
+    "then": ("We are open at {at} on {day}.",),
+    "not_then": ("We are closed at {at} on {day}.",),
+}
+"""How the board by the door words what an answer would begin with yes or no."""
+
+
+def _case(rng: random.Random, kinds: Sequence[Kind]) -> Case:
+    kind = rng.choices(kinds, [SHARES[kind] for kind in kinds])[0]
+    return rng.choice(cases("train")[kind])
+
+
+def _board(rng: random.Random) -> str:
+    """Facts, one sentence each."""
+    lines = []
+    for _ in range(7):
+        reply = _case(rng, KNOWABLE).truth
+        templates = FACTS.get(reply.ask, answers.PLAIN[reply.ask])
+        lines.append(rng.choice(templates).format_map(reply.gaps))
+    return " ".join(lines)
+
+
+def _sheet(rng: random.Random) -> str:
+    """Questions and answers, a line each: most of them good, as on any notice board."""
+    manners = (Manner(), Manner(form="jargon"), Manner(rambles=2), Manner(content="evasive"))
+    lines = []
+    for _ in range(4):
+        case = _case(rng, EVERY)
+        manner = rng.choices(manners, (80, 6, 8, 6))[0]
+        lines += [case.text, respond(case, manner, rng)]
+    return "\n".join(lines)
+
+
+def _talk(rng: random.Random) -> str:
+    """A conversation at the bar."""
+    guest = rng.choice(GUESTS)
+    lines = [f"{capital(guest)} {rng.choice(GESTURES)}."]
+    for _ in range(2):
+        case = _case(rng, EVERY)
+        lines += [f'"{case.text}"', f'"{respond(case, Manner(), rng)}"']
+    return "\n".join(lines)
+
+
+def _story(rng: random.Random) -> str:
+    """A visit: who came, what they had, what it came to."""
+    day, hours = rng.choice([(day, hours) for day, hours in HOURS.items() if hours])
+    guest = rng.choice(GUESTS)
+    basket = _basket(rng)
+    total = amount(menu.total_cents(basket))
+    spoken = menu.spoken(basket)
+    return " ".join(
+        (
+            f"It is a {rng.choice(WEATHERS)} {day}.",
+            f"At {clock(rng.randrange(*hours))}, {guest} comes in and {rng.choice(GESTURES)}.",
+            f'"I would like {spoken}, please."',
+            rng.choice((f'"{capital(spoken)} come to {total}."', f'"That makes {total}."')),
+            rng.choice(asides.RAMBLES),
+            rng.choice(ENDINGS),
+        )
+    )
+
+
+def _basket(rng: random.Random) -> dict[str, int]:
+    if rng.random() < 0.5:
+        return {rng.choice(list(MENU)): rng.randint(2, 5)}
+    return dict.fromkeys(sorted(rng.sample(list(MENU), 2), key=list(MENU).index), 1)
+
+
+def _receipt(rng: random.Random) -> str:
+    """What the table had, line by line, and the total."""
+    lines = [f"Table {menu.NUMBERS[rng.randint(1, 6)]}."]
+    for _ in range(3):
+        basket = _basket(rng)
+        parts = [
+            f"{capital(menu.counted(name, count))} at {amount(MENU[name].cents)} each"
+            for name, count in basket.items()
+        ]
+        lines.append(f"{', '.join(parts)}: {amount(menu.total_cents(basket))}.")
+    return "\n".join((*lines, "Thank you, and come again."))
+
+
+_PAGES: dict[Callable[[random.Random], str], int] = {
+    _board: 25,
+    _sheet: 40,
+    _talk: 15,
+    _story: 12,
+    _receipt: 8,
+}
+
+
+def corpus(num_documents: int, *, seed: int) -> list[str]:
+    """Documents of 40 to 100 words that cover every fact; no held-out question is among them."""
+    rng = random.Random(f"cafe corpus {seed}")
+    pages = rng.choices(list(_PAGES), list(_PAGES.values()), k=num_documents)
+    return [page(rng) for page in pages]

@@ -1,0 +1,36 @@
+import io
+
+from rich.console import Console
+
+from palate.evaluation.results import Evaluation
+from palate.evaluation.tables import headers, summary_rows, summary_table
+
+
+def test_every_row_has_a_cell_for_every_header(evaluation: Evaluation):
+    rows = summary_rows(evaluation)
+    assert [row.name for row in rows] == ["sft", "best-of-16", "dpo", "grpo", "ppo"]
+    assert {len(row.cells) for row in rows} == {len(headers(evaluation))}
+    assert [row.is_baseline for row in rows] == [True, False, False, False, False]
+
+
+def test_the_baseline_is_not_compared_with_itself(evaluation: Evaluation):
+    cells = dict(zip(headers(evaluation), summary_rows(evaluation)[0].cells, strict=True))
+    assert cells["win rate, cafe"] == cells["KL (nats)"] == "-"
+
+
+def test_the_kl_of_best_of_n_is_a_bound(evaluation: Evaluation):
+    cells = dict(zip(headers(evaluation), summary_rows(evaluation)[1].cells, strict=True))
+    assert cells["KL (nats)"] == "at most 1.84"
+
+
+def test_without_a_reward_model_there_is_one_win_rate(evaluation: Evaluation):
+    alone = evaluation.model_copy(update={"proxy": ""})
+    assert headers(alone)[:2] == ("win rate, cafe", "KL (nats)")
+
+
+def test_the_terminal_shows_the_same_cells(evaluation: Evaluation):
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(summary_table(evaluation))
+    shown = console.export_text()
+    for row in summary_rows(evaluation):
+        assert all(cell in shown for cell in row.cells)

@@ -1,0 +1,35 @@
+"""Devices and precision."""
+
+import pytest
+import torch
+
+from palate.models.precision import autocast, has_fast_bf16, pick_device
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
+)
+def test_matrix_products_run_in_the_asked_precision_over_fp32_weights(precision, dtype):
+    layer = torch.nn.Linear(4, 4)
+    with autocast(CPU, precision):
+        assert layer(torch.ones(2, 4)).dtype == dtype
+    assert layer.weight.dtype == torch.float32
+
+
+def test_auto_is_bf16_exactly_where_it_is_fast():
+    expected = torch.bfloat16 if has_fast_bf16(CPU) else torch.float32
+    with autocast(CPU, "auto"):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
+
+
+def test_a_device_is_named_or_picked():
+    assert pick_device("cpu") == CPU
+    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_missing_device_is_refused_with_a_remedy():
+    with pytest.raises(ValueError, match="use `auto` or `cpu`"):
+        pick_device("cuda:0")
