@@ -8,7 +8,7 @@ import torch
 from jaxtyping import install_import_hook
 
 install_import_hook(["palate.maths", "palate.algorithms", "palate.models"], "beartype.beartype")
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(1)
 
 DATA = Path(os.environ.get("PALATE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

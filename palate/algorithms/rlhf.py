@@ -51,11 +51,11 @@ def rollout_metrics(rollouts: Rollouts, rewards: torch.Tensor) -> Metrics:
     lengths = mask.sum(dim=1)
     k1 = masked_sum(kl_maths.k1(rollouts.old_logprobs, rollouts.ref_logprobs), mask)
     mismatch = masked_sum((rollouts.sampler_logprobs - rollouts.old_logprobs).abs(), mask)
+    groups = int(rollouts.group_index.max()) + 1
     alive = sum(
-        float(rollouts.scores[rollouts.group_index == g].std(correction=0) > 0)
-        for g in rollouts.group_index.unique()
+        float(rollouts.scores[rollouts.group_index == group].std(correction=0) > 0)
+        for group in range(groups)
     )
-    groups = float(len(rollouts.group_index.unique()))
     return Metrics(
         {
             "reward/score": Mean(float(rollouts.scores.double().sum()), n),

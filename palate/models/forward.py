@@ -1,4 +1,4 @@
-"""One forward pass over groups: hidden states where response tokens are predicted, and their scores.
+"""One forward pass over groups: hidden states where response tokens are predicted, and scores.
 
 A group's prompt is computed once where that pays and the network can attend to a tree; the
 vocabulary projection runs at response positions only, in chunks. The shift between logits and
@@ -116,7 +116,9 @@ def hidden_of(network: PreTrainedModel, rows: Rows) -> Hidden:
     else:
         output = backbone(
             input_ids=rows.ids,
-            attention_mask=attention_masks(backbone, rows.visible(), rows.positions, rows.positions),
+            attention_mask=attention_masks(
+                backbone, rows.visible(), rows.positions, rows.positions
+            ),
             position_ids=rows.positions,
             use_cache=False,
         )
@@ -185,7 +187,8 @@ def supports_tree(network: PreTrainedModel) -> Support:
 
     Raises ValueError for a head that `token_logits` does not reproduce.
     """
-    vocabulary = network.get_input_embeddings().weight.shape[0]
+    backbone = backbone_of(network)
+    vocabulary = backbone.config.get_text_config().vocab_size
     draw = torch.Generator().manual_seed(0)
     p, q, *responses = (
         tuple(torch.randint(vocabulary, (length,), generator=draw).tolist())
@@ -221,10 +224,12 @@ def _check_logits(network: PreTrainedModel, rows: Rows, hidden: Hidden) -> None:
 
 
 def relative_gap(ours: Tensor, theirs: Tensor) -> float:
+    """The largest difference as a fraction of the largest value."""
     return float((ours - theirs).abs().max() / theirs.abs().max())
 
 
 def tolerance(network: PreTrainedModel) -> float:
+    """The relative gap that rounding explains; a wrong mask or position exceeds it by far."""
     return 1e-4 if network.dtype in (torch.float32, torch.float64) else 5e-2
 
 

@@ -5,7 +5,6 @@ enter. Tokens are drawn by inverting the cumulative distribution at uniforms tha
 (seed, prompt, response, token), so that a sample does not depend on what else is in the batch.
 """
 
-import itertools
 import logging
 import math
 from collections import Counter
@@ -17,158 +16,22 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from palate.interfaces import Rollout, TokenPrompt
 from palate.maths.logprobs import selected_logprobs
 from palate.maths.seeds import seed as named_seed
-from palate.models.forward import (
-    attention_masks,
-    backbone_of,
-    evaluating,
-    relative_gap,
-    token_logits,
-    tolerance,
-)
+from palate.models.cache import LEAST_ROWS, CachedRows, RecomputedRows, cache_fault
+from palate.models.forward import backbone_of, evaluating, token_logits
 from palate.models.load import context_of
 
 LOG = logging.getLogger(__name__)
 
-# Matrix kernels round alike from four rows on, attention kernels when widths are multiples of 16:
-# with both, a row's bits do not depend on its neighbors (on CPUs; elsewhere nearly so).
-_LEAST_ROWS = 4
-_COLUMNS = 16
+_PREFILL_TOKENS = 16384
+"""Prompt tokens per forward pass."""
 
 _BELOW_ONE = 1 - 2.0**-50
-
-
-def _rounded_up(columns: int) -> int:
-    return -(-columns // _COLUMNS) * _COLUMNS
-
-
-class CachedRows(Cache):
-    """Keys and values of a changing set of sequences, each written in place at its own column.
-
-    Rows 0 to count - 1 are in use. Columns behind a row's length hold leftovers that no one sees.
-    """
-
-    def __init__(self, backbone: PreTrainedModel, *, rows: int, columns: int, pad_id: int) -> None:
-        super().__init__(layers=[])
-        self.backbone, self.pad_id = backbone, pad_id
-        self.rows, self.columns = max(rows, _LEAST_ROWS), _rounded_up(columns)
-        self.count = 0
-        self.lengths = torch.zeros(self.rows, dtype=torch.long, device=backbone.device)
-        self.slabs: list[tuple[Tensor, Tensor]] = []
-
-    def enter(self, prompts: Sequence[Sequence[int]], copies: Sequence[int]) -> Tensor:
-        """Run each prompt once, append its copies; [row, width] states after the last token."""
-        ids, lengths = _padded(prompts, self.pad_id, self.lengths.device)
-        fresh = DynamicCache()
-        output = self.backbone(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            past_key_values=fresh,
-            use_cache=True,
-        )
-        self.slabs = self.slabs or [
-            (self._slab(layer.keys), self._slab(layer.values)) for layer in fresh.layers
-        ]
-        source = _repeated(copies, ids.device)
-        new = slice(self.count, self.count + len(source))
-        for (keys, values), layer in zip(self.slabs, fresh.layers, strict=True):
-            keys[new, :, : ids.shape[1]] = layer.keys[source]
-            values[new, :, : ids.shape[1]] = layer.values[source]
-        self.lengths[new] = lengths[source]
-        self.count += len(source)
-        states = output.last_hidden_state
-        return states[torch.arange(len(states), device=ids.device), lengths - 1][source]
-
-    def step(self, tokens: Tensor) -> Tensor:
-        """Append one token to every row; [row, width] states after it."""
-        busy = max(self.count, _LEAST_ROWS)
-        self.at = self.lengths[:busy].clone()
-        self.lengths[: self.count] += 1
-        self.width = _rounded_up(int(self.at.max()) + 1)
-        columns = torch.arange(self.width, device=tokens.device)
-        output = self.backbone(
-            input_ids=functional.pad(tokens, (0, busy - self.count)).unsqueeze(1),
-            attention_mask=attention_masks(
-                self.backbone,
-                (columns <= self.at[:, None]).unsqueeze(1),
-                self.at[:, None],
-                columns[None],
-            ),
-            position_ids=self.at[:, None],
-            past_key_values=self,
-            use_cache=True,
-        )
-        return output.last_hidden_state[: self.count, 0]
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
-        """What transformers calls in every layer: write a column, return all of them as views."""
-        keys, values = self.slabs[layer_idx]
-        rows = torch.arange(len(self.at), device=self.at.device)
-        keys[rows, :, self.at] = key_states[:, :, 0].to(keys.dtype)
-        values[rows, :, self.at] = value_states[:, :, 0].to(values.dtype)
-        return keys[: len(rows), :, : self.width], values[: len(rows), :, : self.width]
-
-    def keep(self, survivors: Tensor) -> None:
-        """Row r becomes what row survivors[r] was, at or behind r; the others leave."""
-        target = (survivors != torch.arange(len(survivors), device=survivors.device)).nonzero()[:, 0]
-        source = survivors[target]
-        width = int(self.lengths[: self.count].max())
-        for slab in itertools.chain(*self.slabs):
-            slab[target, :, :width] = slab[source, :, :width]
-        self.lengths[target] = self.lengths[source]
-        self.lengths[len(survivors) : self.count] = 0
-        self.count = len(survivors)
-
-    def _slab(self, like: Tensor) -> Tensor:
-        kind = like.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else like.dtype
-        shape = (self.rows, like.shape[1], self.columns, like.shape[3])
-        return torch.zeros(shape, dtype=dtype, device=like.device)
-
-
-class RecomputedRows:
-    """The same sequences as token ids alone: every step runs all of them from the start."""
-
-    def __init__(self, backbone: PreTrainedModel, *, rows: int, columns: int, pad_id: int) -> None:
-        self.backbone, self.pad_id = backbone, pad_id
-        self.count = 0
-        self.ids = torch.full((rows, columns), pad_id, device=backbone.device)
-        self.lengths = torch.zeros(rows, dtype=torch.long, device=backbone.device)
-
-    def enter(self, prompts: Sequence[Sequence[int]], copies: Sequence[int]) -> Tensor:
-        """As `CachedRows.enter`."""
-        ids, lengths = _padded(prompts, self.pad_id, self.ids.device)
-        source = _repeated(copies, ids.device)
-        new = slice(self.count, self.count + len(source))
-        self.ids[new, : ids.shape[1]] = ids[source]
-        self.lengths[new] = lengths[source]
-        self.count += len(source)
-        return self._states(new)
-
-    def step(self, tokens: Tensor) -> Tensor:
-        """As `CachedRows.step`."""
-        busy = slice(0, self.count)
-        self.ids[torch.arange(self.count, device=tokens.device), self.lengths[busy]] = tokens
-        self.lengths[busy] += 1
-        return self._states(busy)
-
-    def keep(self, survivors: Tensor) -> None:
-        """As `CachedRows.keep`."""
-        self.ids[: len(survivors)] = self.ids[survivors]
-        self.lengths[: len(survivors)] = self.lengths[survivors]
-        self.count = len(survivors)
-
-    def _states(self, rows: slice) -> Tensor:
-        lengths = self.lengths[rows]
-        ids = self.ids[rows, : int(lengths.max())]
-        output = self.backbone(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
-        return output.last_hidden_state[torch.arange(len(ids), device=ids.device), lengths - 1]
+"""Keeps a product with a total below the total after rounding."""
 
 
 class Generator:
@@ -186,12 +49,13 @@ class Generator:
         autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self.network, self.pad_id, self.autocast = network, pad_id, autocast
-        self.eos_ids = torch.tensor(sorted(eos_ids), device=network.device)
+        self.eos_ids = torch.tensor(sorted(eos_ids), dtype=torch.long, device=network.device)
         self.context = context_of(network)
-        self.rows_type = CachedRows
-        if reason := self._cache_fault():
-            LOG.warning("%s generates without a cache: %s", type(network).__name__, reason)
-            self.rows_type = RecomputedRows
+        with torch.inference_mode(), evaluating(network):
+            fault = cache_fault(backbone_of(network))
+        if fault:
+            LOG.warning("%s generates without a cache, slowly: %s", type(network).__name__, fault)
+        self.rows_type = RecomputedRows if fault else CachedRows
 
     def generate(
         self,
@@ -209,78 +73,54 @@ class Generator:
         With top_p < 1 the smallest set of likeliest tokens with that mass is sampled, and recorded
         log-probabilities are those of the renormalized set.
         """
-        assert prompts, "something to answer"
-        sheet = _Sheet.blank(
-            limits=[self._room(prompt, max_tokens) for prompt in prompts for _ in range(k)],
-            seeds=_seeds(prompts, k, seed),
-            device=self.network.device,
-        )
+        if not prompts:
+            return []
+        limits = [self._room(prompt, max_tokens) for prompt in prompts]
+        sheet = _Sheet.blank(prompts, k, limits, seed, self.network.device)
         with torch.inference_mode(), evaluating(self.network), self.autocast():
-            self._fill(sheet, prompts, k, min(rows, len(prompts) * k), temperature, top_p)
+            self._fill(sheet, min(rows, len(prompts) * k), temperature, top_p)
         if not torch.isfinite(sheet.logprobs).all():
-            raise FloatingPointError("the policy's logits are not finite: its training diverged")
-        return self._rollouts(sheet, prompts, k)
+            raise FloatingPointError("the logits are not finite: training has diverged")
+        return sheet.rollouts(frozenset(self.eos_ids.tolist()))
 
-    def _fill(
-        self,
-        sheet: "_Sheet",
-        prompts: Sequence[TokenPrompt],
-        k: int,
-        rows: int,
-        temperature: float,
-        top_p: float,
-    ) -> None:
-        longest = max(len(prompt.ids) for prompt in prompts) + sheet.tokens.shape[1]
+    def _fill(self, sheet: "_Sheet", rows: int, temperature: float, top_p: float) -> None:
+        """Write all responses of the sheet, `rows` at a time."""
         memory = self.rows_type(
-            backbone_of(self.network), rows=rows, columns=longest, pad_id=self.pad_id
+            backbone_of(self.network), rows=rows, columns=sheet.longest, pad_id=self.pad_id
         )
-        # Rows of like length share a batch when prompts enter by length.
-        order = sorted(range(len(prompts)), key=lambda p: -len(prompts[p].ids))
-        waiting = [prompt * k + copy for prompt in order for copy in range(k)]
-        active = torch.empty(0, dtype=torch.long, device=self.network.device)
-        states = torch.empty(0)
+        waiting = sheet.longest_first()
+        active = sheet.written[:0]
+        states: list[Tensor] = []
         while waiting or len(active):
             free = rows - len(active)
-            if waiting and free >= min(len(waiting), _share(rows)):
+            if waiting and free >= min(len(waiting), _entry(rows)):
                 entering, waiting = waiting[:free], waiting[free:]
-                copies = Counter(response // k for response in entering)
-                entered = memory.enter([prompts[p].ids for p in copies], list(copies.values()))
-                states = torch.cat([states, entered]) if len(active) else entered
-                active = torch.cat([active, torch.tensor(entering, device=active.device)])
-            busy = functional.pad(states, (0, 0, 0, max(0, _LEAST_ROWS - len(states))))
-            logits = token_logits(self.network, busy, temperature=temperature)[: len(states)]
-            if top_p < 1:
-                logits = nucleus(logits, top_p)
-            tokens = inverse_cdf(logits.softmax(-1), sheet.next_uniforms(active))
-            sheet.write(active, tokens, selected_logprobs(logits, tokens))
+                active = torch.cat([active, active.new_tensor(entering)])
+                states += [memory.enter(*part) for part in sheet.passes(entering)]
+            tokens = self._draw(torch.cat(states), sheet, active, temperature, top_p)
             going = ~(torch.isin(tokens, self.eos_ids) | sheet.is_full(active))
             if not going.all():
                 survivors = _closed_ranks(going)
                 memory.keep(survivors)
                 active, tokens = active[survivors], tokens[survivors]
-            if len(active):
-                states = memory.step(tokens)
+            states = [memory.step(tokens)] if len(active) else []
 
-    def _rollouts(
-        self, sheet: "_Sheet", prompts: Sequence[TokenPrompt], k: int
-    ) -> list[tuple[Rollout, ...]]:
-        lengths = sheet.written.tolist()
-        tokens, logprobs = sheet.tokens.tolist(), sheet.logprobs.tolist()
-        ends = set(self.eos_ids.tolist())
-
-        def rollout(prompt: TokenPrompt, row: int) -> Rollout:
-            own = tuple(tokens[row][: lengths[row]])
-            return Rollout(
-                prompt=prompt,
-                tokens=own,
-                logprobs=tuple(logprobs[row][: lengths[row]]),
-                finished=own[-1] in ends,
-            )
-
-        return [
-            tuple(rollout(prompt, index * k + copy) for copy in range(k))
-            for index, prompt in enumerate(prompts)
-        ]
+    def _draw(
+        self,
+        states: Tensor,
+        sheet: "_Sheet",
+        responses: Tensor,
+        temperature: float,
+        top_p: float,
+    ) -> Tensor:
+        """Draw the next token of some responses and write it down."""
+        padded = functional.pad(states, (0, 0, 0, max(0, LEAST_ROWS - len(states))))
+        logits = token_logits(self.network, padded, temperature=temperature)[: len(states)]
+        if top_p < 1:
+            logits = nucleus(logits, top_p)
+        tokens = inverse_cdf(logits.softmax(-1), sheet.next_uniforms(responses))
+        sheet.write(responses, tokens, selected_logprobs(logits, tokens))
+        return tokens
 
     def _room(self, prompt: TokenPrompt, max_tokens: int) -> int:
         """How many tokens may follow a prompt."""
@@ -294,38 +134,13 @@ class Generator:
             )
         return min(max_tokens, room)
 
-    def _cache_fault(self) -> str:
-        """Why decoding from the cache differs from running whole sequences; empty if it does not."""
-        backbone = backbone_of(self.network)
-        draw = torch.Generator().manual_seed(0)
-        ids = torch.randint(backbone.get_input_embeddings().weight.shape[0], (16,), generator=draw)
-        with torch.inference_mode(), evaluating(self.network):
-            try:
-                cached, plain = (
-                    _trial(kind(backbone, rows=4, columns=12, pad_id=self.pad_id), ids)
-                    for kind in (CachedRows, RecomputedRows)
-                )
-            except Exception as error:  # whatever an architecture does with a cache it does not know
-                return f"{type(error).__name__}: {error}"
-        gap = relative_gap(cached, plain)
-        return "" if gap < tolerance(self.network) else f"hidden states differ by {gap:.1e}"
-
-
-def _trial(memory: CachedRows | RecomputedRows, ids: Tensor) -> Tensor:
-    """States of three sequences, one of which leaves early and one of which enters late."""
-    device = memory.lengths.device
-    seen = [memory.enter([ids[:5].tolist(), ids[5:8].tolist()], [1, 2])]
-    seen.append(memory.step(ids[8:11].to(device)))
-    memory.keep(torch.tensor([2, 1], device=device))
-    seen.append(memory.enter([ids[11:13].tolist()], [1]))
-    seen.append(memory.step(ids[13:16].to(device)))
-    return torch.cat(seen)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sheet:
-    """All responses of a call by number: tokens and log-probabilities [response, time] so far."""
+    """All responses of a call, prompt by prompt: tokens, log-probabilities [response, time] so far."""
 
+    prompts: Sequence[TokenPrompt]
+    k: int
     tokens: Tensor
     logprobs: Tensor
     uniforms: Tensor
@@ -333,19 +148,45 @@ class _Sheet:
     limits: Tensor
 
     @classmethod
-    def blank(cls, *, limits: Sequence[int], seeds: Sequence[int], device: torch.device) -> "_Sheet":
-        """Nothing written; uniform t of a response is number t of its own stream."""
-        shape = (len(limits), max(limits))
-        uniforms = np.stack(
-            [np.random.Generator(np.random.Philox(key=seed)).random(shape[1]) for seed in seeds]
-        )
+    def blank(
+        cls,
+        prompts: Sequence[TokenPrompt],
+        k: int,
+        limits: Sequence[int],
+        seed: int,
+        device: torch.device,
+    ) -> "_Sheet":
+        """Nothing written; the uniform of token t is number t of the response's own stream."""
+        time = max(limits)
+        streams = [np.random.Generator(np.random.Philox(key=s)) for s in _seeds(prompts, k, seed)]
+        uniforms = np.stack([stream.random(time) for stream in streams])
+        written = torch.zeros(len(streams), dtype=torch.long, device=device)
         return cls(
-            tokens=torch.zeros(shape, dtype=torch.long, device=device),
-            logprobs=torch.zeros(shape, device=device),
+            prompts=prompts,
+            k=k,
+            tokens=written.new_zeros((len(streams), time)),
+            logprobs=torch.zeros((len(streams), time), device=device),
             uniforms=torch.from_numpy(uniforms).to(device),
-            written=torch.zeros(len(limits), dtype=torch.long, device=device),
-            limits=torch.tensor(limits, device=device),
+            written=written,
+            limits=written.new_tensor(limits).repeat_interleave(k),
         )
+
+    @property
+    def longest(self) -> int:
+        """Columns that hold any prompt and its response."""
+        return max(len(prompt.ids) for prompt in self.prompts) + self.tokens.shape[1]
+
+    def longest_first(self) -> list[int]:
+        """Responses by falling prompt length, so that rows of like length meet."""
+        order = sorted(range(len(self.prompts)), key=lambda p: -len(self.prompts[p].ids))
+        return [p * self.k + copy for p in order for copy in range(self.k)]
+
+    def passes(self, responses: Sequence[int]) -> list[tuple[list[tuple[int, ...]], list[int]]]:
+        """Prompts of some responses and how many of them each has, by forward pass."""
+        copies = list(Counter(response // self.k for response in responses).items())
+        size = max(1, _PREFILL_TOKENS // max(len(self.prompts[p].ids) for p, _ in copies))
+        parts = [copies[start : start + size] for start in range(0, len(copies), size)]
+        return [([self.prompts[p].ids for p, _ in part], [n for _, n in part]) for part in parts]
 
     def next_uniforms(self, responses: Tensor) -> Tensor:
         """The uniforms of the next token of some responses."""
@@ -361,6 +202,20 @@ class _Sheet:
     def is_full(self, responses: Tensor) -> Tensor:
         """True where a response may not grow."""
         return self.written[responses] >= self.limits[responses]
+
+    def rollouts(self, eos_ids: frozenset[int]) -> list[tuple[Rollout, ...]]:
+        """What has been written, by prompt."""
+        columns = (self.written.tolist(), self.tokens.tolist(), self.logprobs.tolist())
+        rollouts = [
+            Rollout(
+                prompt=self.prompts[response // self.k],
+                tokens=tuple(tokens[:length]),
+                logprobs=tuple(logprobs[:length]),
+                finished=tokens[length - 1] in eos_ids,
+            )
+            for response, (length, tokens, logprobs) in enumerate(zip(*columns, strict=True))
+        ]
+        return [tuple(rollouts[p : p + self.k]) for p in range(0, len(rollouts), self.k)]
 
 
 def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:
@@ -383,7 +238,7 @@ def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def nucleus(logits: Tensor, top_p: float) -> Tensor:
-    """Logits of the smallest set of likeliest tokens with mass top_p; -inf elsewhere (Holtzman 2020)."""
+    """Logits of the fewest likeliest tokens with mass top_p, -inf elsewhere (Holtzman 2020)."""
     ordered, tokens = logits.softmax(-1).sort(-1, descending=True)
     outside = ordered.cumsum(-1) - ordered >= top_p
     return logits.masked_fill(torch.zeros_like(outside).scatter(-1, tokens, outside), -torch.inf)
@@ -407,23 +262,6 @@ def _closed_ranks(going: Tensor) -> Tensor:
     return survivors
 
 
-def _share(rows: int) -> int:
-    """How many rows have to be free before prompts enter: each entry costs a pass of its own."""
+def _entry(rows: int) -> int:
+    """How many rows have to be free before prompts enter: an entry costs a pass of its own."""
     return -(-rows // 4)
-
-
-def _padded(
-    prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """[prompt, column] ids, right-padded, and lengths."""
-    lengths = [len(prompt) for prompt in prompts]
-    width = max(lengths)
-    ids = [[*prompt, *[pad_id] * (width - len(prompt))] for prompt in prompts]
-    return torch.tensor(ids, device=device), torch.tensor(lengths, device=device)
-
-
-def _repeated(copies: Sequence[int], device: torch.device) -> Tensor:
-    """[0] * copies[0] + [1] * copies[1] + ..."""
-    return torch.arange(len(copies), device=device).repeat_interleave(
-        torch.tensor(copies, device=device)
-    )

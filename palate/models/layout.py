@@ -101,7 +101,8 @@ def plan(groups: Sequence[TokenGroup], *, budget: int, layout: Layout) -> list[l
     `layout` is the most that the network can take; what each group gets is `choose`'s business.
     """
     batches: list[list[int]] = []
-    for kind in ("tree", "rows"):
+    kinds: tuple[Layout, ...] = ("tree", "rows")
+    for kind in kinds:
         chosen = [i for i, group in enumerate(groups) if choose([group], layout=layout) == kind]
         rows, widest = 0, 0
         for index in sorted(chosen, key=lambda i: -_widest(groups[i], kind)):
@@ -116,8 +117,10 @@ def plan(groups: Sequence[TokenGroup], *, budget: int, layout: Layout) -> list[l
 
 def choose(groups: Sequence[TokenGroup], *, layout: Layout) -> Layout:
     """The cheaper layout of some groups among those that the network can take."""
-    costs = {kind: sum(_cost(group, kind) for group in groups) for kind in ("tree", "rows")}
-    return "tree" if layout == "tree" and costs["tree"] < costs["rows"] else "rows"
+    if layout == "rows":
+        return "rows"
+    tree, rows = (sum(_cost(group, kind) for group in groups) for kind in ("tree", "rows"))
+    return "tree" if tree < rows else "rows"
 
 
 def _trees(groups: Sequence[TokenGroup], layout: Layout) -> list[TokenGroup]:

@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerBase
 
 from palate.batches.groups import TokenGroup, token_group
 from palate.config.common import PromptConfig
-from palate.interfaces import TokenPrompt
-from palate.records import Demonstration, Group, Message, Prompt, Response, content_id
+from palate.interfaces import Rollout, TokenPrompt
+from palate.records import Demonstration, Group, Message, Prompt, Response, Sampling, content_id
 
 _PROBE = (Message(role="user", content="x"), Message(role="assistant", content="x"))
 
@@ -120,6 +120,16 @@ class Encoder:
             clean_up_tokenization_spaces=False,
         )
         return cast("str", text)
+
+    def response(self, rollout: Rollout, *, policy: str, sampling: Sampling) -> Response:
+        """A rollout as a record: its text beside the very ids that were sampled."""
+        return Response(
+            text=self.decode(rollout.tokens),
+            token_ids=rollout.tokens,
+            finish="stop" if rollout.finished else "length",
+            policy=policy,
+            sampling=sampling,
+        )
 
     def admits_prompt(self, prompt: TokenPrompt, *, max_response_tokens: int) -> bool:
         """Whether a prompt is short enough and leaves room in the context for a response.

@@ -23,13 +23,14 @@ from palate.evaluation.winrate import Pairs, compare
 from palate.interfaces import Scorer
 from palate.maths.seeds import seed
 from palate.maths.statistics import Interval, best_of_n_kl_bound
-from palate.records import Group, Prompt, Response, Sampling
+from palate.records import Group, Prompt, Response
 from palate.stages import sources
 from palate.stages.context import EVALUATION, HELD_OUT, TIMING, StageContext
 from palate.stages.policies import OpenPolicy, open_policy, open_scorer
 from palate.stages.reward import measured
-from palate.stages.sample import response_of
+from palate.stages.sample import sampling_record
 from palate.store.formats import read_preferences
+from palate.store.runs import StageDir
 from palate.training.learner import read_all
 from palate.worlds import cafe
 
@@ -66,8 +67,12 @@ class Evaluator:
 
     def __init__(self, config: EvaluateConfig, context: StageContext) -> None:
         self.config, self.context = config, context
-        self.prompts = sources.prompts(context, config.prompts, limit=config.limit)
         self.baseline = self._open(config.baseline)
+        self.prompts = sources.askable(
+            sources.prompts(context, config.prompts, limit=config.limit),
+            self.baseline.encoder,
+            max_tokens=config.sampling.max_tokens,
+        )
         self.taste = self._scorer(config.judge)
         self.proxy = self._scorer(config.reward_model) if config.reward_model else None
         self.judges = [self.taste, *([self.proxy] if self.proxy else [])]
@@ -88,9 +93,7 @@ class Evaluator:
     def respond(self, reference: str, policy: OpenPolicy, k: int) -> list[Group]:
         """k responses of a policy to every prompt."""
         settings = self.config.sampling
-        sampling = Sampling(
-            temperature=settings.temperature, top_p=settings.top_p, max_tokens=settings.max_tokens
-        )
+        sampling = sampling_record(settings)
         name = reference.removeprefix("@")
         drawn = policy.sampler(settings).sample(
             [policy.encoder.encode_prompt(prompt) for prompt in self.prompts],
@@ -100,7 +103,9 @@ class Evaluator:
         return [
             Group(
                 prompt=prompt,
-                responses=tuple(response_of(r, policy.encoder, name, sampling) for r in rollouts),
+                responses=tuple(
+                    policy.encoder.response(r, policy=name, sampling=sampling) for r in rollouts
+                ),
             )
             for prompt, rollouts in zip(self.prompts, drawn, strict=True)
         ]
@@ -212,16 +217,18 @@ def run(config: EvaluateConfig, context: StageContext) -> dict[str, float]:
             prompts=config.prompts,
             num_prompts=len(evaluator.prompts),
             k=config.k,
-            sampling=Sampling(
-                temperature=config.sampling.temperature,
-                top_p=config.sampling.top_p,
-                max_tokens=config.sampling.max_tokens,
-            ),
+            sampling=sampling_record(config.sampling),
         ),
-        seeds=(context.seed,),
+        seeds=training_seeds(config, context),
     )
     context.folder.write_json(EVALUATION, evaluation.model_dump(mode="json"))
     return summary(evaluation)
+
+
+def training_seeds(config: EvaluateConfig, context: StageContext) -> tuple[int, ...]:
+    """The seeds of the stages that trained the evaluated policies, where this run has them."""
+    named = [m.removeprefix("@") for m in (config.baseline, *config.models) if m.startswith("@")]
+    return tuple(StageDir(context.artifacts[name]).manifest().seed for name in named)
 
 
 def summary(evaluation: Evaluation) -> dict[str, float]:

@@ -64,7 +64,11 @@ def run(config: OnPolicyConfig, context: StageContext) -> dict[str, float]:
         critic=_critic(config, context, policy, updates) if config.stage == "ppo" else None,
     )
     loop = OnlineLoop(actors, ALGORITHMS[config.stage], config, run_seed=context.seed)
-    prompts = sources.prompts(context, config.prompts)
+    prompts = sources.askable(
+        sources.prompts(context, config.prompts),
+        policy.encoder,
+        max_tokens=config.sampling.max_tokens,
+    )
     last = loop.run(
         prompts,
         monitor=context.monitor,

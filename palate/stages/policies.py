@@ -14,7 +14,7 @@ from palate.feedback.scorers import FunctionScorer, RewardModelScorer
 from palate.feedback.verifiers import VERIFIERS
 from palate.interfaces import Rollout, Scorer, TokenPrompt
 from palate.maths.seeds import seed
-from palate.models.adapters import adapters_off, add_adapter
+from palate.models.adapters import adapter_names, adapters_off, add_adapter
 from palate.models.forward import supports_tree
 from palate.models.generate import Generator
 from palate.models.layout import Layout

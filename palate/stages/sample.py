@@ -1,32 +1,32 @@
 """`sample`: k responses per prompt from one or several policies, into groups and the store."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from palate.config.common import SamplingConfig
 from palate.config.stages import SampleConfig
-from palate.interfaces import Rollout
 from palate.maths.seeds import seed
-from palate.models.tokens import Encoder
 from palate.records import Group, Prompt, Response, Sampling
 from palate.stages import sources
 from palate.stages.context import GROUPS, StageContext
-from palate.stages.policies import open_policy
+from palate.stages.policies import OpenPolicy, open_policy
 from palate.store.database import Store
 
-_CHUNK = 128
+_CHUNK = 256
 
 
 def run(config: SampleConfig, context: StageContext) -> dict[str, float]:
     """Write groups.jsonl and add the groups to the run's project in the database."""
     prompts = sources.prompts(context, config.prompts, limit=config.limit)
-    shares = [config.k // len(config.models)] * len(config.models)
-    for index in range(config.k % len(config.models)):
-        shares[index] += 1
-    written: list[list[Response]] = [[] for _ in prompts]
-    for model, k in zip(config.models, shares, strict=True):
-        if k == 0:
-            continue
-        for index, responses in enumerate(_respond(config, context, model, k, prompts)):
-            written[index] += responses
+    written: list[list[Response]] = []
+    for model, k in zip(config.models, shares(config.k, len(config.models)), strict=True):
+        policy = open_policy(context, model, prompt=config.prompt, compute=config.compute)
+        if not written:
+            room = config.sampling.max_tokens
+            prompts = sources.askable(prompts, policy.encoder, max_tokens=room)
+            written = [[] for _ in prompts]
+        name = model.removeprefix("@")
+        for index, response in _responses(config, context, policy, prompts, name=name, k=k):
+            written[index].append(response)
     groups = [
         Group(prompt=prompt, responses=tuple(responses))
         for prompt, responses in zip(prompts, written, strict=True)
@@ -42,40 +42,42 @@ def run(config: SampleConfig, context: StageContext) -> dict[str, float]:
     }
 
 
-def _respond(
-    config: SampleConfig, context: StageContext, model: str, k: int, prompts: Sequence[Prompt]
-) -> list[list[Response]]:
-    policy = open_policy(
-        context,
-        model,
-        prompt=config.prompt,
-        compute=config.compute,
-    )
+def shares(k: int, policies: int) -> list[int]:
+    """How many of k responses each policy writes; the first ones write the remainder.
+
+    >>> shares(5, 2)
+    [3, 2]
+    """
+    each, more = divmod(k, policies)
+    return [each + (index < more) for index in range(policies)]
+
+
+def _responses(
+    config: SampleConfig,
+    context: StageContext,
+    policy: OpenPolicy,
+    prompts: Sequence[Prompt],
+    *,
+    name: str,
+    k: int,
+) -> Iterator[tuple[int, Response]]:
+    """(index of the prompt, response) of every response that one policy writes."""
     sampler = policy.sampler(config.sampling)
-    asked = [policy.encoder.encode_prompt(prompt) for prompt in prompts]
-    settings = Sampling(
-        temperature=config.sampling.temperature,
-        top_p=config.sampling.top_p,
-        max_tokens=config.sampling.max_tokens,
-    )
-    name, rows = model.removeprefix("@"), []
-    for start in range(0, len(asked), _CHUNK):
-        drawn = sampler.sample(
-            asked[start : start + _CHUNK], k, seed=seed(context.seed, "sample", name)
-        )
-        rows += [
-            [response_of(r, policy.encoder, name, settings) for r in rollouts] for rollouts in drawn
-        ]
-        context.monitor.log(start + len(drawn) - 1, len(asked), {})
-    return rows
+    settings = sampling_record(config.sampling)
+    own_seed = seed(context.seed, "sample", name)
+    for start in range(0, len(prompts), _CHUNK):
+        asked = [policy.encoder.encode_prompt(p) for p in prompts[start : start + _CHUNK]]
+        for offset, rollouts in enumerate(sampler.sample(asked, k, seed=own_seed)):
+            for rollout in rollouts:
+                yield (
+                    start + offset,
+                    policy.encoder.response(rollout, policy=name, sampling=settings),
+                )
+        context.monitor.log(start + len(asked) - 1, len(prompts), {})
 
 
-def response_of(rollout: Rollout, encoder: Encoder, policy: str, sampling: Sampling) -> Response:
-    """A rollout as a record: its text beside the very ids that were sampled."""
-    return Response(
-        text=encoder.decode(rollout.tokens),
-        token_ids=rollout.tokens,
-        finish="stop" if rollout.finished else "length",
-        policy=policy,
-        sampling=sampling,
+def sampling_record(sampling: SamplingConfig) -> Sampling:
+    """How responses are drawn, as it is kept beside them."""
+    return Sampling(
+        temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens
     )

@@ -125,6 +125,16 @@ def unpaired(context: StageContext, source: str) -> list[Unpaired]:
     ]
 
 
+def askable(prompts: Sequence[Prompt], encoder: Encoder, *, max_tokens: int) -> list[Prompt]:
+    """Prompts that leave room for a response; others raise or are left out (`prompt.over_long`)."""
+    kept = [
+        prompt
+        for prompt in prompts
+        if encoder.admits_prompt(encoder.encode_prompt(prompt), max_response_tokens=max_tokens)
+    ]
+    return _filled(kept, "the prompts", "prompts short enough")
+
+
 def admitted(
     groups: Sequence[TokenGroup], encoder: Encoder, *, max_response_tokens: int
 ) -> list[int]:

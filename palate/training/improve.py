@@ -18,7 +18,7 @@ from palate.interfaces import Loss, LossOf, Outputs, Sampler, Scorer
 from palate.maths.seeds import seed
 from palate.models.roles import Role
 from palate.models.tokens import Encoder
-from palate.records import Group, Prompt, Response, Sampling
+from palate.records import Group, Prompt, Sampling
 from palate.training.checkpoints import Checkpoint, Checkpoints
 from palate.training.control import KlController, certified_bound
 from palate.training.learner import LocalLearner, learning_rate, read_all
@@ -111,13 +111,7 @@ class OnlineLoop:
             Group(
                 prompt=prompt,
                 responses=tuple(
-                    Response(
-                        text=actors.encoder.decode(r.tokens),
-                        token_ids=r.tokens,
-                        finish="stop" if r.finished else "length",
-                        policy=config.stage,
-                        sampling=sampling,
-                    )
+                    actors.encoder.response(r, policy=config.stage, sampling=sampling)
                     for r in rollouts
                 ),
             )

@@ -107,7 +107,7 @@ def _random(network: PreTrainedModel) -> PreTrainedModel:
     """Weights from N(0, 1/d), with which no policy is near uniform or near certain."""
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for name, parameter in network.named_parameters():
+        for parameter in network.parameters():
             if parameter.ndim == 2:
                 parameter.copy_(32**-0.5 * torch.randn(parameter.shape, generator=draw))
     return network.eval()
@@ -122,6 +122,8 @@ def random_groups(*, seed: int = 0, vocabulary: int = VOCABULARY) -> list[TokenG
 
     shapes = [(9, (3, 12, 1)), (2, (5,)), (7, (4, 4, 4, 4)), (1, (2, 0)), (4, (1, 6))]
     return [
-        token_group(f"prompt-{i}", (BOS, *ids(prompt - 1)), tuple(ids(length) for length in lengths))
+        token_group(
+            f"prompt-{i}", (BOS, *ids(prompt - 1)), tuple(ids(length) for length in lengths)
+        )
         for i, (prompt, lengths) in enumerate(shapes)
     ]

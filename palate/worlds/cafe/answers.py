@@ -172,12 +172,12 @@ SHORT: dict[str, tuple[str, ...]] = {
     "opens": ("{open}.", "At {open}."),
     "closes": ("{close}.", "At {close}."),
     "shut": ("Closed.",),
-    "list": ("{list}.",),
+    "list": ("{First}.",),
     "comfort": ("Yes.",),
     "missing": ("No.",),
     "advice": ("{A}.",),
     "pairing": ("{A}.",),
-    "admit": ("No idea.", "I do not know."),
+    "admit": ("No idea.", "Not sure."),
     "refuse": ("No.", "I will not."),
 }
 SHORT |= dict.fromkeys(("is_open", "then", "have", "vegan", "nuts"), ("Yes.",))

@@ -135,9 +135,9 @@ def _menu() -> Iterator[Case]:
             yield Case("menu", question.format_map(gaps), truth, lies)
     for what, names in menu.LISTS.items():
         first, second, third = map(served, (names[0], names[1], names[-1]))
-        fill = {"what": what, "list": f"{first}, {second} and {third}"}
+        fill = {"what": what, "list": f"{first}, {second} and {third}", "First": capital(first)}
         wrong = ("pizza, steak and wine", "beer, wine and sushi", "burgers, pizza and beer")
-        lies = tuple(Reply("list", fill | {"list": text}) for text in wrong)
+        lies = tuple(Reply("list", fill | {"list": text, "First": "Wine"}) for text in wrong)
         for question in questions.LIST:
             yield Case("menu", question.format_map(fill), Reply("list", fill), lies)
 

@@ -54,7 +54,7 @@ NEGATIONS = _words("not no never without nor neither none")
 YES = _words("yes sure certainly yeah")
 NO = _words("no nope")
 BRIEF = tuple(tuple(text.split()) for text in ("it is", "it does", "we do", "we are", "there is"))
-TIMELY = _words("at from until till to and between by before after around about")
+TIMELY = _words("at from until till to and or between by before after around about")
 OPENING = _words("open opens opening from")
 CLOSING = _words("close closes closing until till out stay")
 SHUT = _words("closed shut")
@@ -117,6 +117,8 @@ _FUNCTION_WORDS = {
         "m": "will would can could should may must do does",
         "c": "and or but",
         "s": "i we they she",
+        "t": "to",
+        "v": "has likes comes makes takes goes gets gives wants knows says tells keeps brings",
     }.items()
     for word in words.split()
 }
@@ -125,7 +127,8 @@ CLASSES = _FUNCTION_WORDS | {form: "i" for name in MENU for form in (name, name 
 """A class letter for function words, "i" for what is on the menu; others have none."""
 
 FAULTS = re.compile(
-    r"(?=d[dpqbmcs,.!?$]|p[pqbmcs,.!$]|[bmq][bm]|c[c.!?$]|nn|ii|s[sdpqn,.!$]|\^b[^?]*[.!$]|o{10})"
+    r"(?=d[dpqbmcstv,.!?$]|p[pqbmcstv,.!$]|[bmq][bm]|c[c.!?$]|nn|ii|s[sdpqnct,.!$]"
+    r"|t[bpqcstv,.!$]|[bmtv]v|bc|v[.!$]|\^b[^?]*[.!$]|\^v|o{10})"
 )
 """What never follows what in English, as a pattern over the class letters of a sentence."""
 
@@ -156,21 +159,21 @@ _OTHERS = _words(
     brush burgers bus busy but butter by cafe cannot car card care careful carry cash cat certain
     certainly chain chair chairs change charge cheap cheapest cheat check cheer cheese chess child
     chocolate choice choices christmas clara clean clear clock coat cocoa cocoas coffee coin coins
-    cold color colour cookie cookies corner course cream crisp cup customer customers dairy dance
-    day days dear delicious die different dinner dish dog dollars done door doors down drawer
-    dream dreamed dreams drops each early easy egg eight either eleven else end enjoys enough
-    espresso espressos euros even evening ever every everybody everyone everything exactly excuse
-    expensive eye eyes family far fast favorite favourite feeds felix few fifteen fifty filling
-    fine fireplace first fish five floor food for forecast forty found four free fresh friday
-    friend friendly from front full funny future game garden gave girl given glad glass goals
-    going gone good great green guest guests half hand hands happen happy hard harm hat having he
-    hear heard hello her here hers herself hi high hill him himself his home honey hook hope
-    horses hot hour hours house how however hums hundred hungry hurry i ice idea ideas if illegal
-    in inside instead into it its itself jam jar just kept key kind kinder king kitchen knew known
-    lane large last late later latte lattes learn least left lemon lemonade lemonades leo less
-    letter life light lights likely little live lock long longer looking lot loud lovely low lunch
-    man many matter maybe me menu messages midnight milk mill mind minds minute minutes miss
-    moment monday money month more morning most mostly mouse much mug my name near never new
+    cold color colour cookie cookies corner course cream crisp cup cups customer customers dairy
+    dance day days dear delicious die different dinner dish dog dollars done door doors down
+    drawer dream dreamed dreams drops each early easy egg eight either eleven else end enjoys
+    enough espresso espressos euros even evening ever every everybody everyone everything exactly
+    excuse expensive eye eyes family far fast favorite favourite feeds felix few fifteen fifty
+    filling fine fireplace first fish five floor food for forecast forty found four free fresh
+    friday friend friendly from front full funny future game garden gave girl given glad glass
+    goals going gone good great green guest guests half hand hands happen happy hard harm hat
+    having he hear heard hello her here hers herself hi high hill him himself his home honey hook
+    hope horses hot hour hours house how however hums hundred hungry hurry i ice idea ideas if
+    illegal in inside instead into it its itself jam jar just kept key kind kinder king kitchen
+    knew known lane large last late later latte lattes learn least left lemon lemonade lemonades
+    leo less letter life light lights likely little live lock long longer looking lot loud lovely
+    low lunch man many matter maybe me menu messages midnight milk mill mind minds minute minutes
+    miss moment monday money month more morning most mostly mouse much mug my name near never new
     newspaper next nice night nine ninety no nobody noon nor nora north not note notes nothing
     novels now nurse nut nuts oat of off often old older olive on once one only or other others
     our out outside oven over own owner owner's painter pair pancakes park part past paying people
@@ -190,9 +193,9 @@ _OTHERS = _words(
     tooth total toward train tree trip tuesday twelve twenty twice two type umbrella uncle under
     understand unfortunately until up upon us use used usual usually vegan very visit waiter
     waiters wall warm warming water wax way ways we weather wednesday week weekdays weekend well
-    wet what whatever when where whether which while white whole whom whose why wifi win window
-    windy wine winter with within without woman won wonder wonderful word words work world wrong
-    yard year years yellow yes yesterday yet you young your yours
+    wet what whatever when where whether which while white who whole whom whose why wifi win
+    window windy wine winter with within without woman won wonder wonderful word words work world
+    wrong yard year years yellow yes yesterday yet you young your yours
     """
 )
 WORDS = JARGON | VERBS | _OTHERS

@@ -1,0 +1,171 @@
+"""Which model a stage will open, known before it exists: its tokenizer and its sizes.
+
+A stage that has not run hands on the model that it starts from; at the root is a folder, a name in
+the Hub's local cache, or the architecture of a `pretrain` stage. No weights are read for that.
+"""
+
+import contextlib
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import accumulate, takewhile
+from pathlib import Path
+
+import torch
+from peft import PeftConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from palate.config.common import PromptConfig
+from palate.config.stages import (
+    ArchitectureConfig,
+    DpoConfig,
+    OnPolicyConfig,
+    PretrainConfig,
+    Recipe,
+    RewardConfig,
+    SftConfig,
+)
+from palate.models.build import build_causal_lm, configuration, train_tokenizer
+from palate.models.load import encoder_of, load_policy, placed, resolved
+from palate.models.tokens import Encoder
+from palate.stages import sources
+from palate.stages.context import StageContext
+from palate.stages.doctor.places import parts_of, place_of
+from palate.stages.doctor.verdicts import counted
+from palate.store.errors import DataError
+
+_SAMPLE = 1_000_000  # characters of a corpus to learn a tokenizer from: half a second
+_LOADED = 100_000_000  # parameters of the largest model that is worth opening for a trial
+
+Maker = SftConfig | RewardConfig | OnPolicyConfig | DpoConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blueprint:
+    """A model to be: `outline` is the network without numbers (on the meta device).
+
+    `source` is the folder that holds weights, or the architecture that gets random ones. `origin`
+    says, for people, what stands in for a model that does not exist yet; empty when nothing does.
+    """
+
+    outline: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    source: str | ArchitectureConfig
+    origin: str = ""
+
+    def encoder(self, prompt: PromptConfig) -> Encoder:
+        """The encoder that the stage will use; what is too long is counted, not refused."""
+        lenient = prompt.model_copy(update={"over_long": "skip"})
+        return encoder_of(self.outline, self.tokenizer, lenient)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether opening it takes seconds."""
+        return sum(p.numel() for p in self.outline.parameters()) <= _LOADED
+
+    def open(self, device: torch.device) -> PreTrainedModel:
+        """The network with its weights, or with random ones while there are none."""
+        if isinstance(self.source, str):
+            return load_policy(self.source, device=device).network
+        return placed(build_causal_lm(self.source, self.tokenizer, seed=0), device)
+
+
+class Blueprints:
+    """The blueprints of a recipe, each worked out once."""
+
+    def __init__(self, recipe: Recipe, contexts: Mapping[str, StageContext]) -> None:
+        self.recipe, self.contexts = recipe, contexts
+        self._known: dict[str, Blueprint | None] = {}
+
+    def of(self, reference: str) -> Blueprint | None:
+        """The blueprint of `@stage`, a folder or a Hub name; None for what has to be fetched."""
+        if reference not in self._known:
+            self._known[reference] = self._find(reference)
+        return self._known[reference]
+
+    def _find(self, reference: str) -> Blueprint | None:
+        name = reference.removeprefix("@")
+        if not reference.startswith("@"):
+            return read_blueprint(reference)
+        context = self.contexts[name]
+        if name in context.artifacts:
+            return read_blueprint(context.model(reference))
+        config = self.recipe.stages[name]
+        if isinstance(config, PretrainConfig):
+            return newborn(config, context)
+        if not isinstance(config, Maker):
+            raise DataError(
+                "that stage makes no model",
+                source=reference,
+                remedy="refer to a stage that trains one, to a folder or to a Hub name",
+            )
+        start = self.of(config.model)
+        return start and trained(start, name, config)
+
+
+def trained(start: Blueprint, name: str, config: Maker) -> Blueprint:
+    """What a stage that has not run will make of the model that it starts from."""
+    tokenizer = start.tokenizer
+    if config.prompt.format == "raw" and not isinstance(config, RewardConfig):
+        tokenizer = copy.deepcopy(tokenizer)
+        tokenizer.chat_template = None  # as save_policy does
+    origin = start.origin or f"[{name}] has not run; {config.model} stands in for it"
+    return replace(start, tokenizer=tokenizer, origin=origin)
+
+
+def read_blueprint(source: str) -> Blueprint | None:
+    """The blueprint of a folder or of a Hub name in the local cache; None for one that is not."""
+    source = resolved(source)
+    if (Path(source) / "adapter_config.json").is_file():
+        base = read_blueprint(str(PeftConfig.from_pretrained(source).base_model_name_or_path))
+        return base and replace(base, source=source)
+    try:
+        config = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+    except OSError:
+        if Path(source).is_dir():
+            raise
+        return None
+    outline = outlined(config)
+    with contextlib.suppress(OSError):  # older folders have no generation config
+        outline.generation_config = GenerationConfig.from_pretrained(source, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(
+        source, local_files_only=True, trust_remote_code=False
+    )
+    return Blueprint(outline=outline, tokenizer=tokenizer, source=source)
+
+
+def newborn(config: PretrainConfig, context: StageContext) -> Blueprint:
+    """The blueprint of a `pretrain` stage, with a tokenizer learned from the corpus's beginning."""
+    is_here = all(place_of(part, context) == "here" for part in parts_of(config.corpus))
+    corpus = config.corpus if is_here else "cafe:corpus"
+    documents = sources.texts(context, corpus, config.text_field)
+    ends = accumulate(len(document) for document in documents)
+    sample = documents[: 1 + sum(1 for _ in takewhile(lambda end: end < _SAMPLE, ends))]
+    shape = config.architecture
+    tokenizer = train_tokenizer(sample, vocabulary=shape.vocabulary, chat=config.chat)
+    plan = configuration(shape, tokenizer)
+    if not is_here or len(sample) < len(documents):
+        plan.get_text_config().vocab_size = shape.vocabulary
+    whole = is_here and len(sample) == len(documents)
+    learned = "the corpus" if whole else f"{counted(len(sample), 'document')} of {corpus}"
+    return Blueprint(
+        outline=outlined(plan),
+        tokenizer=tokenizer,
+        source=shape,
+        origin=f"[{context.name}] has not run; its architecture stands in, "
+        f"with a tokenizer learned from {learned}",
+    )
+
+
+def outlined(config: PreTrainedConfig) -> PreTrainedModel:
+    """A causal language model of a configuration, without memory for its weights."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)

@@ -1,0 +1,223 @@
+"""What a stage reads: whether it is there and parses, how many rows, and what is odd about them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, Protocol, TypeVar
+
+from palate.batches.groups import TokenGroup, token_group
+from palate.config.stages import (
+    DpoConfig,
+    EvaluateConfig,
+    JudgeConfig,
+    OnPolicyConfig,
+    PretrainConfig,
+    RewardConfig,
+    SampleConfig,
+    SftConfig,
+)
+from palate.models.tokens import Encoder
+from palate.records import Demonstration, Group, PreferenceGroup, Prompt, Unpaired
+from palate.stages import sources
+from palate.stages.context import CORPUS, DEMONSTRATIONS, GROUPS, PREFERENCES, PROMPTS
+from palate.stages.doctor.places import Case, parts_of, place_of, promised
+from palate.stages.doctor.verdicts import Exam, counted, ok, problem, warning
+from palate.stages.dpo import judged_only
+from palate.store import formats
+from palate.store.errors import BadRows, Skipped
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material(Generic[T]):
+    """The rows that a stage trains on (or answers), and how one of them becomes tokens.
+
+    `max_response_tokens` is the longest response that may be read, or that will be written.
+    """
+
+    rows: Sequence[T]
+    encode: Callable[[Encoder, T], TokenGroup]
+    max_response_tokens: int
+
+
+class Reader(Protocol[T_co]):
+    """Streams the records of a file; bad rows go to `bad_rows`."""
+
+    def __call__(self, source: str, *, bad_rows: BadRows) -> Iterator[T_co]:
+        """The good rows."""
+        ...
+
+
+def present(parts: Sequence[str], file: str, read: Reader[object], case: Case) -> Exam[bool]:
+    """Whether all of the parts can be read now; a verdict for each that cannot, or not yet.
+
+    `file` is what an earlier stage calls this kind of data.
+    """
+    complete = True
+    for part in parts:
+        match place_of(part, case.context):
+            case "later":
+                yield from promised(case, part, file)
+                complete = False
+            case "hub":
+                yield ok(f"{part}: no file here, so it will be fetched from the Hub")
+                complete = False
+            case "here" if not part.startswith("cafe:"):
+                bad = yield from unreadable(case.context.data(part, file), read)
+                complete = complete and not bad
+            case _:
+                pass
+    return complete
+
+
+def unreadable(path: str, read: Reader[object]) -> Exam[int]:
+    """How many rows of a file do not parse; the stage would refuse the first."""
+    skipped = Skipped()
+    good = sum(1 for _ in read(path, bad_rows=skipped))
+    if skipped.count:
+        first = skipped.first[0]
+        what = str(first).removesuffix(f". Remedy: {first.remedy}")
+        yield problem(
+            f"{counted(skipped.count, 'row')} of {good + skipped.count:,} cannot be read; {what}",
+            first.remedy or "repair or leave out such rows",
+        )
+    return skipped.count
+
+
+def documents(config: PretrainConfig, case: Case) -> Exam[Material[str] | None]:
+    """The corpus of `pretrain`."""
+    read = partial(formats.read_texts, field=config.text_field)
+    if not (yield from present(parts_of(config.corpus), CORPUS, read, case)):
+        return None
+    rows = sources.texts(case.context, config.corpus, config.text_field)
+    characters = sum(map(len, rows))
+    yield ok(f"{config.corpus}: {counted(len(rows), 'document')}, {characters:,} characters")
+    return Material(rows=rows, encode=Encoder.encode_text, max_response_tokens=config.block_tokens)
+
+
+def demonstrations(config: SftConfig, case: Case) -> Exam[Material[Demonstration] | None]:
+    """The demonstrations of `sft`."""
+    read = formats.read_demonstrations
+    if not (yield from present([config.data], DEMONSTRATIONS, read, case)):
+        return None
+    rows = sources.demonstrations(case.context, config.data)
+    yield ok(f"{config.data}: {counted(len(rows), 'demonstration')}")
+    return Material(
+        rows=rows,
+        encode=lambda encoder, row: encoder.encode_demonstration(row, train_on=config.train_on),
+        max_response_tokens=config.max_response_tokens,
+    )
+
+
+def preferences(
+    config: RewardConfig | DpoConfig, case: Case
+) -> Exam[Material[PreferenceGroup] | None]:
+    """The preferences of `reward` and of DPO's family."""
+    if not (yield from present([config.data], PREFERENCES, formats.read_preferences, case)):
+        return None
+    rows, held = sources.preferences(
+        case.context, config.data, held_out_fraction=config.held_out_fraction
+    )
+    yield ok(
+        f"{config.data}: {counted(len(rows), 'judged group')} to train on, {len(held):,} held out"
+    )
+    yield from decided([*rows, *held])
+    if isinstance(config, RewardConfig):
+        if not held:
+            yield warning(
+                "no preference is held out, so nobody will know how good the reward model is",
+                "raise held_out_fraction, here or in the judge stage",
+            )
+        encode = _whole_group
+    else:
+        encode = _judged_group
+    return Material(rows=rows, encode=encode, max_response_tokens=config.max_response_tokens)
+
+
+def _whole_group(encoder: Encoder, row: PreferenceGroup) -> TokenGroup:
+    return encoder.encode_group(row.group)
+
+
+def _judged_group(encoder: Encoder, row: PreferenceGroup) -> TokenGroup:
+    return encoder.encode_group(judged_only(row).group)
+
+
+def decided(rows: Sequence[PreferenceGroup]) -> Exam[None]:
+    """Ties, and preferences between equal texts."""
+    pairs = [(row.group.responses, p) for row in rows for p in row.preferences]
+    ties = sum(p.probability == 0.5 for _, p in pairs)
+    equal = sum(
+        p.probability != 0.5 and responses[p.winner].text == responses[p.loser].text
+        for responses, p in pairs
+    )
+    text = f"{counted(len(pairs), 'preference')}, {counted(ties, 'tie')} ({ties / len(pairs):.1%})"
+    if ties == len(pairs):
+        yield problem(f"{text}: nothing is preferred to anything", "ask for decided judgements")
+    else:
+        yield ok(text)
+    if equal:
+        yield warning(
+            f"{counted(equal, 'preference')} between equal texts (chosen == rejected)",
+            "leave such rows out: they teach nothing, or mark them as ties",
+        )
+
+
+def unpaired(config: DpoConfig, case: Case) -> Exam[Material[Unpaired] | None]:
+    """The labelled responses of KTO."""
+    judged = config.data.startswith("@")
+    read = formats.read_preferences if judged else formats.read_unpaired
+    if not (yield from present([config.data], PREFERENCES, read, case)):
+        return None
+    rows = sources.unpaired(case.context, config.data)
+    good = sum(row.desirable for row in rows)
+    text = f"{config.data}: {good:,} desirable and {len(rows) - good:,} undesirable responses"
+    if 0 < good < len(rows):
+        yield ok(text)
+    else:
+        yield problem(f"{text}: KTO compares the two", "give it responses of both kinds")
+    return Material(
+        rows=rows,
+        encode=lambda encoder, row: encoder.encode_group(
+            Group(prompt=row.prompt, responses=(row.response,))
+        ),
+        max_response_tokens=config.max_response_tokens,
+    )
+
+
+def prompts(
+    config: OnPolicyConfig | SampleConfig | EvaluateConfig, case: Case
+) -> Exam[Material[Prompt] | None]:
+    """The prompts of every stage that samples."""
+    if not (yield from present([config.prompts], PROMPTS, formats.read_prompts, case)):
+        return None
+    limit = 0 if isinstance(config, OnPolicyConfig) else config.limit
+    rows = sources.prompts(case.context, config.prompts, limit=limit)
+    yield ok(f"{config.prompts}: {counted(len(rows), 'distinct prompt')}")
+    return Material(
+        rows=rows,
+        encode=lambda encoder, row: token_group(row.id, encoder.encode_prompt(row).ids, ()),
+        max_response_tokens=config.sampling.max_tokens,
+    )
+
+
+def groups(config: JudgeConfig, case: Case) -> Exam[list[Group]]:
+    """The groups of `judge`; empty while they are still to be sampled."""
+    if not (yield from present([config.groups], GROUPS, formats.read_groups, case)):
+        return []
+    rows = sources.groups(case.context, config.groups)
+    yield ok(f"{config.groups}: {counted(len(rows), 'group')}")
+    single = sum(group.k == 1 for group in rows)
+    if single and config.ask != "scores":
+        yield problem(
+            f"{counted(single, 'group')} of one response: there is nothing to compare",
+            'sample with k >= 2, or set ask = "scores"',
+        )
+    same = sum(group.k > 1 and len({r.text for r in group.responses}) == 1 for group in rows)
+    if same:
+        yield warning(
+            f"in {counted(same, 'group')} all responses are equal, and nothing can be preferred",
+            "sample at a higher temperature or with a larger k",
+        )
+    return rows

@@ -1,0 +1,136 @@
+"""How much memory a training stage will take, from parameter counts and a few sizes."""
+
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from palate.models.forward import backbone_of
+
+_CHUNK = 1024  # tokens whose logits exist at one time (models/forward.py)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """The sizes of a causal language model that decide its memory; counts of numbers.
+
+    `feed_forward` is the widest matrix of a layer, `cached` what a layer keeps per token for
+    generation (keys and values).
+    """
+
+    parameters: int
+    backbone: int
+    width: int
+    layers: int
+    feed_forward: int
+    vocabulary: int
+    cached: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What a stage has in memory: parameter counts by role, tokens by what they are kept for.
+
+    `frozen` are copies that only compute or wait: the reference, the certified weights of a hard KL
+    budget. `tokens` is one micro-batch, `cached_tokens` the rollouts generated at once.
+    """
+
+    trained: int
+    frozen: int = 0
+    reward: int = 0
+    critic: int = 0
+    tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Bytes at the peak of a stage; `working` is the largest of what comes and goes."""
+
+    weights: float
+    gradients: float
+    moments: float
+    frozen: float
+    reward: float
+    critic: float
+    working: float
+
+    @property
+    def peak(self) -> float:
+        """All of it."""
+        lasting = self.weights + self.gradients + self.moments
+        return lasting + self.frozen + self.reward + self.critic + self.working
+
+    @property
+    def saved(self) -> float:
+        """Bytes on disk: three checkpoints (two kept, one being written) and the model."""
+        return self.weights + 3 * (1.5 * self.moments + 0.75 * self.critic)
+
+
+def predicted_memory(
+    shape: Shape, load: Load, *, number_bytes: int, logit_copies: int, clones_trained: float
+) -> Memory:
+    """Bytes of P weights of which T train, F frozen, R of a reward model, C of a critic, by
+
+        4 P + 4 T + 8 T + 4 F + 4 R + 16 C + max(activations, cache, step)
+
+    since weights, gradients and Adam's two moments are fp32 throughout; adapters count in T and P.
+
+        activations = tokens ((L + 2) ((32 + 4 b) d + 4 b f) + 16 d)
+                      + 4 min(tokens, 1024) V n + (4 - b) P
+        cache = b L cached_tokens c
+        step = 4 (T + C) clones_trained
+
+    with L layers of width d, feed-forward width f, vocabulary V, c cached numbers per token and
+    layer, b = `number_bytes` per number of a matrix product (4, or 2 under bf16 autocast, which
+    also keeps a copy of the weights), n = `logit_copies` of a chunk's logits (3 for
+    log-probabilities, 6 with entropies). A block keeps about 8 + b vectors of its width (norms stay
+    fp32) and 4 of its feed-forward width; two more blocks' worth is in flight in the backward pass.
+    `clones_trained` is how many copies of the trained numbers the optimizer step or a checkpoint
+    makes for a moment.
+    """
+    d, b = shape.width, number_bytes
+    per_block = (32 + 4 * b) * d + 4 * b * shape.feed_forward
+    activations = (
+        load.tokens * ((shape.layers + 2) * per_block + 16 * d)
+        + 4 * min(load.tokens, _CHUNK) * shape.vocabulary * logit_copies
+        + (4 - b) * shape.parameters
+    )
+    cache = b * shape.layers * load.cached_tokens * shape.cached
+    step = 4 * (load.trained + load.critic) * clones_trained
+    adapters = load.trained if load.trained < shape.parameters else 0
+    return Memory(
+        weights=4 * (shape.parameters + adapters),
+        gradients=4 * load.trained,
+        moments=8 * load.trained,
+        frozen=4 * load.frozen,
+        reward=4 * load.reward,
+        critic=16 * load.critic,
+        working=max(activations, cache, step),
+    )
+
+
+def shape_of(network: PreTrainedModel) -> Shape:
+    """The sizes of a network; its weights may be on the meta device."""
+    config = network.config.get_text_config()
+    backbone = backbone_of(network)
+    matrices = [
+        parameter
+        for module in backbone.modules()
+        if not isinstance(module, nn.Embedding)
+        for parameter in module.parameters(recurse=False)
+        if parameter.ndim == 2
+    ]
+    heads = config.num_attention_heads
+    # Absent from architectures without grouped queries, or whose heads divide the width.
+    groups = getattr(config, "num_key_value_heads", None) or heads
+    head_width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return Shape(
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        backbone=sum(parameter.numel() for parameter in backbone.parameters()),
+        width=config.hidden_size,
+        layers=config.num_hidden_layers,
+        feed_forward=max(max(parameter.shape) for parameter in matrices),
+        vocabulary=config.vocab_size,
+        cached=2 * groups * head_width,
+    )

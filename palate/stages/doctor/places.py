@@ -1,0 +1,104 @@
+"""Where what a stage names is to be found: here, on the Hub, or with a stage that runs first."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from palate.config.stages import (
+    DpoConfig,
+    EvaluateConfig,
+    JudgeConfig,
+    OnPolicyConfig,
+    PrepareConfig,
+    PretrainConfig,
+    Recipe,
+    RewardConfig,
+    SampleConfig,
+    SftConfig,
+    StageConfig,
+)
+from palate.stages.context import (
+    DEMONSTRATIONS,
+    EVALUATION,
+    GROUPS,
+    HELD_OUT,
+    MODEL,
+    PREFERENCES,
+    StageContext,
+)
+from palate.stages.doctor.verdicts import Exam, ok, problem
+
+Place = Literal["here", "hub", "later"]
+REWARD_MODEL = "reward model"
+
+_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*(:[\w.-]+)?)?")
+_DATA_FILES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".gz")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A stage that is going to run: its recipe, and what it will find there."""
+
+    recipe: Recipe
+    context: StageContext
+
+    @property
+    def name(self) -> str:
+        """The stage's name in the recipe."""
+        return self.context.name
+
+
+def place_of(source: str, context: StageContext) -> Place:
+    """`later` is data of a stage that has not run; a name that is no file may be the Hub's."""
+    if source.startswith("@"):
+        return "here" if stage_name(source) in context.artifacts else "later"
+    if source.startswith("cafe:") or Path(source).exists() or source.endswith(_DATA_FILES):
+        return "here"
+    return "hub" if _HUB_NAME.fullmatch(source) else "here"
+
+
+def parts_of(sources: str) -> list[str]:
+    """The names between commas."""
+    return [part.strip() for part in sources.split(",")]
+
+
+def stage_name(reference: str) -> str:
+    """The stage of `@stage` or `@stage/file`."""
+    return reference.removeprefix("@").partition("/")[0]
+
+
+def makes(config: StageConfig) -> tuple[str, ...]:
+    """The files that a stage of this config writes for others, `MODEL` or `REWARD_MODEL`."""
+    match config:
+        case PretrainConfig() | SftConfig() | OnPolicyConfig() | DpoConfig():
+            return (MODEL,)
+        case RewardConfig():
+            return (REWARD_MODEL,)
+        case SampleConfig():
+            return (GROUPS,)
+        case JudgeConfig(ask="best"):
+            return (PREFERENCES, HELD_OUT, DEMONSTRATIONS)
+        case JudgeConfig():
+            return (PREFERENCES, HELD_OUT)
+        case EvaluateConfig():
+            return (EVALUATION,)
+        case _:
+            return ()
+
+
+def promised(case: Case, reference: str, wanted: str) -> Exam[None]:
+    """Whether a stage that has not run is going to make what this one wants of it."""
+    name, _, file = reference.removeprefix("@").partition("/")
+    config = case.recipe.stages[name]
+    made = makes(config)
+    if isinstance(config, PrepareConfig) or wanted in made:
+        yield ok(f"{reference}: [{name}] has not run yet and will write {file or wanted}")
+        return
+    could = isinstance(config, JudgeConfig) and wanted == DEMONSTRATIONS
+    hint = ', or set ask = "best" there' if could else ""
+    yield problem(
+        f"{reference}: expected a stage that makes {wanted}, and [{name}] makes "
+        f"{', '.join(made) or 'nothing of the kind'}",
+        f"refer to another stage{hint}",
+    )
