@@ -48,7 +48,9 @@ class CachedRows(Cache):
             past_key_values=fresh,
             use_cache=True,
         )
-        layers = [(keys, values) for keys, values, *_ in fresh]
+        layers = [
+            (keys, values) for keys, values, _ in fresh if keys is not None and values is not None
+        ]
         self.slabs = self.slabs or [
             (self._slab(keys), self._slab(values)) for keys, values in layers
         ]

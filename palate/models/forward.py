@@ -139,10 +139,12 @@ def attention_masks(
     `visible` is [row, query, key], `query` and `key` are positions: a layer with a sliding window
     sees keys less than `sliding_window` positions before the query.
     """
-    full = _additive(visible, backbone.dtype)
-    # Only architectures with sliding layers have these fields.
+    # Only architectures with several kinds of layers have these fields.
     window = getattr(backbone.config, "sliding_window", None)
-    kinds = getattr(backbone.config, "layer_types", None)
+    kinds = set(getattr(backbone.config, "layer_types", None) or ())
+    if unknown := kinds - {"full_attention", "sliding_attention"}:
+        raise NotImplementedError(f"no mask for layers of kind {sorted(unknown)}")
+    full = _additive(visible, backbone.dtype)
     if window is None:
         return full
     near = query[:, :, None] - key[:, None, :] < window
@@ -156,7 +158,7 @@ def token_logits(network: PreTrainedModel, states: Tensor, *, temperature: float
     Heads that soft-cap (Gemma 2) or scale (Cohere, Granite) say so in their configuration.
     """
     config = network.config.get_text_config()
-    logits = network.get_output_embeddings()(states)
+    logits = _head(network)(states)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if cap := getattr(config, "final_logit_softcapping", None):
         logits = torch.tanh(logits / cap) * cap
@@ -212,6 +214,12 @@ def supports_tree(network: PreTrainedModel) -> Support:
     return Support(layout, f"a tree changes hidden states by {gap:.1e} of their size")
 
 
+def _head(network: PreTrainedModel) -> nn.Module:
+    head = network.get_output_embeddings()
+    assert head is not None, "a network without a vocabulary has no token scores"
+    return head
+
+
 def _check_logits(network: PreTrainedModel, rows: Rows, hidden: Hidden) -> None:
     own = network(input_ids=rows.ids, use_cache=False).logits.flatten(0, 1)[rows.predicts].float()
     gap = relative_gap(token_logits(network, hidden.states, temperature=1.0), own)
@@ -255,7 +263,7 @@ def _read(
         return checkpoint(read, states, targets, use_reentrant=False, preserve_rng_state=False)
 
     # A head with adapters must not be recomputed: by then other adapters may be active.
-    plain = type(network.get_output_embeddings()) is nn.Linear
+    plain = type(_head(network)) is nn.Linear
     states, targets = hidden.states[hidden.mask], hidden.targets[hidden.mask]
     pieces = zip(states.split(chunk), targets.split(chunk), strict=True)
     parts = [(recomputed if plain else read)(*piece) for piece in pieces]

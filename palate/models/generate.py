@@ -137,7 +137,7 @@ class Generator:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sheet:
-    """All responses of a call, prompt by prompt: tokens, log-probabilities [response, time] so far."""
+    """All responses of a call, prompt by prompt; tokens and log-probabilities [response, time]."""
 
     prompts: Sequence[TokenPrompt]
     k: int

@@ -17,6 +17,8 @@ from palate.maths.shapes import TokenIds, TokenMask
 
 Layout = Literal["tree", "rows"]
 
+_LAYOUTS: tuple[Layout, Layout] = ("tree", "rows")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
@@ -74,22 +76,23 @@ def lay_out(
                 for response in tree.responses
             ]
         place([pad_id] * (row * width - len(cells)), 0, len(cells))
-    grid = torch.tensor(cells, device=device).view(len(shelves), width, 4)
-    ids, positions, segments, roots = grid.unbind(-1)
+    ids, positions, segments, roots = (
+        torch.tensor(cells, device=device).view(len(shelves), width, 4).unbind(-1)
+    )
     ordered = [span for index in range(len(trees)) for span in spans[index]]
-    start, length, before = torch.tensor(ordered, device=device).unbind(-1)
+    start, length, before = torch.tensor(ordered, device=device)[:, :, None].unbind(1)
     time = torch.arange(max(1, int(length.max())), device=device)
-    mask = time < length[:, None]
-    place_of = torch.where(mask, start[:, None] + time, before[:, None])
+    mask = time < length
+    at = torch.where(mask, start + time, before)
     return Rows(
         layout=layout,
         ids=ids,
         positions=positions,
         segments=segments,
         roots=roots,
-        predicts=torch.where(mask & (time > 0), place_of - 1, before[:, None]),
-        last=torch.where(length > 0, start + length - 1, before),
-        targets=ids.flatten()[place_of],
+        predicts=torch.where(mask & (time > 0), at - 1, before),
+        last=at.gather(1, (length - 1).clamp(min=0))[:, 0],
+        targets=ids.flatten()[at],
         mask=mask,
     )
 
@@ -101,15 +104,18 @@ def plan(groups: Sequence[TokenGroup], *, budget: int, layout: Layout) -> list[l
     `layout` is the most that the network can take; what each group gets is `choose`'s business.
     """
     batches: list[list[int]] = []
-    kinds: tuple[Layout, ...] = ("tree", "rows")
-    for kind in kinds:
-        chosen = [i for i, group in enumerate(groups) if choose([group], layout=layout) == kind]
-        rows, widest = 0, 0
-        for index in sorted(chosen, key=lambda i: -_widest(groups[i], kind)):
+    for kind in _LAYOUTS:
+        widths = {
+            index: _widest(group, kind)
+            for index, group in enumerate(groups)
+            if choose([group], layout=layout) == kind
+        }
+        rows = widest = 0
+        for index in sorted(widths, key=lambda i: -widths[i]):
             more = 1 if kind == "tree" else groups[index].k
             if rows == 0 or (rows + more) * widest > budget:
                 batches.append([])
-                rows, widest = 0, _widest(groups[index], kind)
+                rows, widest = 0, widths[index]
             batches[-1].append(index)
             rows += more
     return batches
@@ -119,7 +125,7 @@ def choose(groups: Sequence[TokenGroup], *, layout: Layout) -> Layout:
     """The cheaper layout of some groups among those that the network can take."""
     if layout == "rows":
         return "rows"
-    tree, rows = (sum(_cost(group, kind) for group in groups) for kind in ("tree", "rows"))
+    tree, rows = (sum(_cost(group, kind) for group in groups) for kind in _LAYOUTS)
     return "tree" if tree < rows else "rows"
 
 
@@ -131,11 +137,11 @@ def _trees(groups: Sequence[TokenGroup], layout: Layout) -> list[TokenGroup]:
 
 
 def _cost(group: TokenGroup, layout: Layout) -> float:
-    """Time in tokens of linear layers. Attention to a row as long as `even` costs as much as those;
-    it is twice that where a mask keeps the kernel from skipping half of the pairs.
+    """Time, in tokens through the linear layers; attention in a row costs its length squared.
 
-    Measured with `benchmarks/forward.py` on a CPU at width 128, within 20 % there. Wider models and
-    accelerators have a larger `even`, where a wrong choice costs less than that.
+    At `even` tokens attention takes as long as the linear layers; a mask halves that, since kernels
+    then cannot skip the future. Fitted to a model of width 128 on a CPU (`benchmarks/forward.py`),
+    where choices matter most: for wider ones attention is a smaller part of the whole.
     """
     width = _widest(group, layout)
     rows, even = (1, 1024) if layout == "tree" else (group.k, 2048)

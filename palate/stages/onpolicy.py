@@ -6,6 +6,7 @@ from palate.algorithms.onpolicy import ALGORITHMS
 from palate.config.stages import PpoConfig
 from palate.maths.seeds import seed
 from palate.models.adapters import adapter, add_adapter
+from palate.models.forward import backbone_of
 from palate.models.load import load_policy, save_policy
 from palate.models.reward_model import ValueModel, critic_from, load_reward
 from palate.models.roles import CriticRole
@@ -101,7 +102,7 @@ def _critic(
         add_adapter(
             policy.network, config.lora, name=CRITIC, seed=seed(context.seed, "critic adapter")
         )
-        shared = ValueModel(policy.network.base_model)
+        shared = ValueModel(backbone_of(policy.network))
         own = both(policy.precision, lambda: adapter(policy.network, CRITIC))
         role = CriticRole(shared, layout=policy.layout, adapter=CRITIC, scope=own)
     else:

@@ -5,10 +5,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import datasets
+import transformers
 from rich.console import Console
 
 from palate.config.load import resolved_json
-from palate.config.stages import Recipe, StageConfig
+from palate.config.stages import EvaluateConfig, Recipe, ReportConfig, StageConfig
+from palate.evaluation.results import Evaluation
+from palate.evaluation.tables import summary_table
 from palate.feedback.functions import parse_function
 from palate.maths.seeds import seed as named_seed
 from palate.stages import (
@@ -23,11 +27,13 @@ from palate.stages import (
     sample,
     sft,
 )
-from palate.stages.context import TIMING, StageContext
+from palate.stages.context import EVALUATION, TIMING, StageContext
 from palate.stages.progress import StageMonitor
 from palate.stages.resources import Stopwatch
 from palate.store.files import sha256_file, sha256_tree, write_text
 from palate.store.runs import RunDir, StageDir, code_version, fingerprint
+
+NAME_WIDTH = 18
 
 STAGE_RUNS: dict[str, Callable[[Any, StageContext], dict[str, float]]] = {
     "pretrain": pretrain.run,
@@ -47,6 +53,7 @@ STAGE_RUNS: dict[str, Callable[[Any, StageContext], dict[str, float]]] = {
 
 def run_recipe(recipe: Recipe, *, root: Path, console: Console) -> Path:
     """Run every stage of a recipe in order; finished ones with the same inputs are skipped."""
+    quiet_libraries()
     run = RunDir(root / "runs", recipe.name)
     artifacts: dict[str, Path] = {}
     with run.lock():
@@ -55,13 +62,31 @@ def run_recipe(recipe: Recipe, *, root: Path, console: Console) -> Path:
             seed = named_seed(recipe.seed, name) if config.seed is None else config.seed
             run_one(name, config, folder, seed, artifacts, root=root, console=console)
             artifacts[name] = folder.path
+    for name, config in recipe.stages.items():
+        show_result(config, artifacts[name], console)
     return run.path
+
+
+def quiet_libraries() -> None:
+    """Progress is palate's own: libraries show no bars beside it."""
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+
+def show_result(config: StageConfig, folder: Path, console: Console) -> None:
+    """What people look for when a run ends: the table of an evaluation, the place of a report."""
+    if isinstance(config, EvaluateConfig):
+        text = (folder / EVALUATION).read_bytes()
+        console.print(summary_table(Evaluation.model_validate_json(text)))
+    elif isinstance(config, ReportConfig):
+        console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
 
 
 def run_stage(
     name: str, config: StageConfig, *, run: str, seed: int, root: Path, console: Console
 ) -> Path:
     """Run one stage into a run; `@name` refers to the stages that have finished there."""
+    quiet_libraries()
     directory = RunDir(root / "runs", run)
     with directory.lock():
         existing = stage_folders(directory.path)
@@ -70,6 +95,7 @@ def run_stage(
         artifacts = {n: path for n, (_, path) in existing.items() if n != name}
         own_seed = named_seed(seed, name) if config.seed is None else config.seed
         run_one(name, config, folder, own_seed, artifacts, root=root, console=console)
+        show_result(config, folder.path, console)
     return folder.path
 
 
@@ -98,7 +124,7 @@ def run_one(
     inputs = input_hashes(config, artifacts)
     mark = fingerprint(stage, text, inputs, seed, code_version())
     if folder.is_finished(mark):
-        console.print(f"[bold]{name:<14}[/] finished before, skipped")
+        console.print(f"[bold]{name:<{NAME_WIDTH}}[/] finished before, skipped")
         return
     begun = folder.path / "begun.json"
     if not begun.is_file() or json.loads(begun.read_text(encoding="utf-8")) != mark:
@@ -122,7 +148,11 @@ def run_one(
     folder.finish(
         stage=stage, name=name, seed=seed, fingerprint=mark, inputs=inputs, summary=summary
     )
-    console.print(f"[bold]{name:<14}[/] {seconds:6.1f} s   {headline(summary)}")
+    console.print(
+        f"[bold]{name:<{NAME_WIDTH}}[/] {seconds:6.1f} s   {headline(summary)}",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 def save_timing(path: Path, watch: Stopwatch) -> float:
@@ -137,7 +167,7 @@ def save_timing(path: Path, watch: Stopwatch) -> float:
 
 def headline(summary: Mapping[str, float]) -> str:
     """The first few numbers of a stage's summary, for its line on the terminal."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in list(summary.items())[:6])
+    return "  ".join(f"{name} {value:.4g}" for name, value in list(summary.items())[:4])
 
 
 def input_hashes(config: StageConfig, artifacts: Mapping[str, Path]) -> dict[str, str]:

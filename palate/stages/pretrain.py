@@ -11,7 +11,7 @@ from palate.interfaces import Loss, LossOf, Outputs
 from palate.maths.seeds import seed
 from palate.models.build import build_causal_lm, train_tokenizer
 from palate.models.forward import supports_tree
-from palate.models.load import encoder_of, save_policy
+from palate.models.load import encoder_of, placed, save_policy
 from palate.models.precision import autocast, pick_device
 from palate.models.roles import PlainPolicyRole
 from palate.stages import sources
@@ -29,9 +29,10 @@ def run(config: PretrainConfig, context: StageContext) -> dict[str, float]:
         documents, vocabulary=config.architecture.vocabulary, chat=config.chat
     )
     device = pick_device(config.compute.device)
-    network = build_causal_lm(
-        config.architecture, tokenizer, seed=seed(context.seed, "weights")
-    ).to(device)
+    network = placed(
+        build_causal_lm(config.architecture, tokenizer, seed=seed(context.seed, "weights")),
+        device,
+    )
     encoder = encoder_of(network, tokenizer, PromptConfig())
     rows = [
         piece

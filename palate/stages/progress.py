@@ -23,7 +23,7 @@ class StageMonitor:
     def __init__(self, name: str, folder: StageDir, console: Console) -> None:
         self.folder = folder
         self.progress = Progress(
-            TextColumn("[bold]{task.description:<14}"),
+            TextColumn("[bold]{task.description:<18}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, or
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
-from palate.records import Group, GroupId, Judgement, JudgementId, Prompt, Response, content_id
+from palate.records import Group, Judgement, JudgementId, Prompt, Response, content_id
 from palate.store.errors import DataError
 from palate.store.schema import GroupRow, JudgementRow, ProjectRow, PromptRow, ResponseRow
 
@@ -105,8 +105,8 @@ def insert_judgements(
     """Insert the judgements that are not there and count them; a judgement without a client key
     has its own id as one."""
     project = _opened(connection, name)
-    _check_references(connection, project, name, judgements)
     by_id = {judgement.id: judgement for judgement in judgements}
+    _check_references(connection, project, name, by_id)
     keys = {id: client_keys.get(id, id) for id in by_id}
     same = or_(JudgementRow.id.in_(keys), JudgementRow.client_key.in_(keys.values()))
     there = connection.execute(
@@ -136,10 +136,10 @@ def insert_judgements(
 
 
 def _check_references(
-    connection: Connection, project: int, name: str, judgements: Sequence[Judgement]
+    connection: Connection, project: int, name: str, judgements: Mapping[JudgementId, Judgement]
 ) -> None:
     """A judgement is about a group that is there, and corrects a judgement that is there."""
-    groups = {judgement.group_id for judgement in judgements}
+    groups = {judgement.group_id for judgement in judgements.values()}
     known = select(GroupRow.id).where(GroupRow.project_id == project, GroupRow.id.in_(groups))
     if unknown := groups.difference(connection.scalars(known)):
         raise DataError(
@@ -147,12 +147,11 @@ def _check_references(
             source=f"project '{name}'",
             remedy="add the groups before their judgements",
         )
-    corrected = {judgement.supersedes for judgement in judgements if judgement.supersedes}
+    corrected = {j.supersedes for j in judgements.values() if j.supersedes}
     known = select(JudgementRow.id).where(
         JudgementRow.project_id == project, JudgementRow.id.in_(corrected)
     )
-    earlier = {judgement.id for judgement in judgements}
-    if unknown := corrected.difference(earlier, connection.scalars(known)):
+    if unknown := corrected.difference(judgements, connection.scalars(known)):
         raise DataError(
             f"the project holds no judgement {min(unknown)}, which another one supersedes",
             source=f"project '{name}'",
@@ -236,15 +235,16 @@ def judged_page(
     connection: Connection, project: int, after: int, to: int
 ) -> list[tuple[Group, tuple[Judgement, ...]]]:
     """Groups, each with its judgements (there may be none)."""
-    bodies = (
-        select(JudgementRow.body)
-        .join(GroupRow)
-        .where(_between(project, after, to), _in_force())
-        .order_by(GroupRow.position, JudgementRow.position)
-    )
-    about: dict[GroupId, list[Judgement]] = {}
-    for body in connection.scalars(bodies):
-        judgement = Judgement.model_validate(body)
-        about.setdefault(judgement.group_id, []).append(judgement)
     groups = group_page(connection, project, after, to)
+    rows = connection.execute(
+        select(JudgementRow.position, JudgementRow.group_id, JudgementRow.body).where(
+            JudgementRow.project_id == project,
+            JudgementRow.group_id.in_([group.id for group in groups]),
+            _in_force(),
+        )
+    ).all()
+    about: dict[str, list[Judgement]] = {}
+    # sorted here: asked to sort, SQLite walks all judgements of the project in order instead
+    for _, id, body in sorted(rows, key=lambda row: row.position):
+        about.setdefault(id, []).append(Judgement.model_validate(body))
     return [(group, tuple(about.get(group.id, ()))) for group in groups]

@@ -183,7 +183,7 @@ def test_the_critic_learns_returns_on_valid_tokens_only():
     values.requires_grad_(True)
     loss = ppo.critic_loss(outputs(OLD, values), experience, config)
     expected = 0.5 * ((0.1 - experience.returns[MASK]) ** 2).sum()
-    assert float(loss.sum) == pytest.approx(float(expected), rel=1e-5)
+    assert loss.sum.item() == pytest.approx(expected.item(), rel=1e-5)
     assert loss.weight == float(MASK.sum())
 
 

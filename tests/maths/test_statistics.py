@@ -100,11 +100,11 @@ def test_win_rate_of_only_wins_keeps_a_lower_bound():
     assert 0.75 < got.low < 0.9
 
 
-@pytest.mark.parametrize("outcomes", [[0.5], [1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.5]])
+@pytest.mark.parametrize("outcomes", [[0.5], [1.0, 0.0], [1.0, 1.0, 0.0], [1.0] + [0.0] * 48])
 def test_win_rate_keeps_its_width_when_all_prompts_agree(outcomes):
     clusters = [prompt for prompt in range(30) for _ in outcomes]
     got = paired_win_rate(outcomes * 30, clusters)
-    assert got.high - got.low > 0.2
+    assert got.high - got.low > 0.1
 
 
 def test_one_cluster_has_no_interval():
@@ -188,6 +188,7 @@ def test_ratings_are_those_of_choix():
     )
 
 
+@pytest.mark.slow
 def test_ratings_covariance_covers_differences():
     rng, covered = np.random.default_rng(0), 0
     for _ in range(300):

@@ -3,6 +3,7 @@
 Every test runs on SQLite, and on PostgreSQL where PALATE_TEST_POSTGRES names a server's database.
 """
 
+import itertools
 import os
 import sqlite3
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import IntegrityError
 
 from palate.records import (
@@ -325,6 +326,27 @@ def test_a_database_that_cannot_be_opened_says_why_and_hides_the_password(tmp_pa
         Store(f"sqlite:///{tmp_path / 'nowhere' / 'palate.db'}")
     with pytest.raises(DataError, match="not a database that can be opened"):
         Store("palate.db")
+
+
+@pytest.mark.slow
+def test_reading_judged_groups_takes_steps_in_proportion_to_their_number(tmp_path):
+    def steps(number: int) -> int:
+        groups = [group(i) for i in range(number)]
+        with Store(f"sqlite:///{tmp_path / f'{number}.db'}") as store:
+            store.add_groups("cafe", groups)
+            store.add_judgements("cafe", map(choice, groups))
+            counter = itertools.count()
+
+            def count(connection: sqlite3.Connection, *_: object) -> None:
+                connection.set_progress_handler(lambda: next(counter) < 0, 100)
+
+            event.listen(Engine, "connect", count)
+            with Store(f"sqlite:///{tmp_path / f'{number}.db'}") as reader:
+                assert sum(1 for _ in reader.judged_groups("cafe")) == number
+            event.remove(Engine, "connect", count)
+        return next(counter)
+
+    assert steps(3200) < 5 * steps(800)
 
 
 @pytest.mark.slow

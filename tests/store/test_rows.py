@@ -174,26 +174,6 @@ def test_a_folder_and_an_unknown_kind_of_file_are_refused_with_a_remedy(tmp_path
         read_rows(str(tmp_path / "model.bin"))
 
 
-@pytest.mark.slow
-def test_a_name_that_is_neither_here_nor_on_the_hub_says_both():
-    code = """
-from palate.store.rows import read_rows
-from palate.store.errors import DataError
-try:
-    list(read_rows("nobody/nothing"))
-except DataError as error:
-    print(error)
-"""
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert run.stdout.startswith("nobody/nothing: no such file here, and the Hub did not give")
-
-
 @pytest.mark.parametrize("kind", ["jsonl.gz", "parquet"])
 def test_reading_a_large_file_keeps_a_small_part_of_it_in_memory(tmp_path, kind):
     path = tmp_path / f"large.{kind}"

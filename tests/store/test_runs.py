@@ -256,8 +256,7 @@ def test_two_processes_cannot_write_one_run_and_a_killed_one_frees_it(tmp_path):
         pass
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
-    with run.lock():
-        with pytest.raises(RunLocked, match=f"process {os.getpid()}"), run.lock():
-            pytest.fail("the lock was given twice")
+    with run.lock(), pytest.raises(RunLocked, match=f"process {os.getpid()}"), run.lock():
+        pytest.fail("the lock was given twice")
     with run.lock():
         pass

@@ -70,21 +70,21 @@ def stage_name(reference: str) -> str:
 
 def makes(config: StageConfig) -> tuple[str, ...]:
     """The files that a stage of this config writes for others, `MODEL` or `REWARD_MODEL`."""
-    match config:
-        case PretrainConfig() | SftConfig() | OnPolicyConfig() | DpoConfig():
-            return (MODEL,)
-        case RewardConfig():
-            return (REWARD_MODEL,)
-        case SampleConfig():
-            return (GROUPS,)
-        case JudgeConfig(ask="best"):
-            return (PREFERENCES, HELD_OUT, DEMONSTRATIONS)
-        case JudgeConfig():
-            return (PREFERENCES, HELD_OUT)
-        case EvaluateConfig():
-            return (EVALUATION,)
-        case _:
-            return ()
+    if isinstance(config, JudgeConfig) and config.ask == "best":
+        return (PREFERENCES, HELD_OUT, DEMONSTRATIONS)
+    return next((made for kind, made in _MAKES.items() if isinstance(config, kind)), ())
+
+
+_MAKES: dict[type[StageConfig], tuple[str, ...]] = {
+    PretrainConfig: (MODEL,),
+    SftConfig: (MODEL,),
+    OnPolicyConfig: (MODEL,),
+    DpoConfig: (MODEL,),
+    RewardConfig: (REWARD_MODEL,),
+    SampleConfig: (GROUPS,),
+    JudgeConfig: (PREFERENCES, HELD_OUT),
+    EvaluateConfig: (EVALUATION,),
+}
 
 
 def promised(case: Case, reference: str, wanted: str) -> Exam[None]:

@@ -129,7 +129,7 @@ PLAIN: dict[str, tuple[str, ...]] = {
         "The cafe is on {name}.",
     ),
     "door": (
-        "Our door is {name}, as the sign says.",
+        "Our door is {name}, and it creaks a little.",
         "The front door is {name}. You cannot miss it.",
         "It is {name}, and it was painted in spring.",
     ),

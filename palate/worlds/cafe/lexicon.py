@@ -111,14 +111,14 @@ _FUNCTION_WORDS = {
     word: letter
     for letter, words in {
         "d": "a an the our my your every their",
-        "p": "of from into at with for until",
-        "q": "in on",
+        "p": "of from into at with for",
+        "q": "in on until",
         "b": "is are was were",
         "m": "will would can could should may must do does",
         "c": "and or but",
         "s": "i we they she",
         "t": "to",
-        "v": "has likes comes makes takes goes gets gives wants knows says tells keeps brings",
+        "v": "has likes comes makes takes goes gets gives wants keeps brings",
     }.items()
     for word in words.split()
 }
@@ -136,17 +136,17 @@ VERBS = _words(
     """
     add adds aggregate am are ask asks baked bakes be been begin begins being belongs bring brings
     bump buy call called came can choose close closed closes come comes coming copy cost costs
-    could count counts cut depend depends did do does drink drinks drop earn earns eat eats ends
-    enjoy exceeds facilitate feel feels fill fills find finish follow get gets give gives go goes
-    got grow guess had happens has have help helps hide hold holds hurt hurts is keep keeps know
-    knows leave leaves let leverage like likes lives look looks lost love loves made make makes
-    may mean means meet might mix must need needed needs offer offers open opened opens order owns
-    painted pay pays play plays predict press pull put rain rains read reads rest rests return
-    ring said say says see sell sells serve serves set should sings sit sits sleeps slip smells
-    smiles snow stand stands start started starts stay stays steal stop stops suggest suggests
-    suits take takes talk taste tastes tell tells thank think tries try turn turns utilize
-    violates wait wakes walk walked want wants warms was watch welcome went were will wish works
-    worry would write writes
+    could count counts creaks cut depend depends did do does drink drinks drop earn earns eat eats
+    ends enjoy exceeds facilitate feel feels fill fills find finish follow get gets give gives go
+    goes got grow guess had happens has have help helps hide hold holds hurt hurts is keep keeps
+    know knows leave leaves let leverage like likes lives look looks lost love loves made make
+    makes may mean means meet might mix must need needed needs offer offers open opened opens
+    order owns painted pay pays play plays predict press pull put rain rains read reads rest rests
+    return ring said say says see sell sells serve serves set should sings sit sits sleeps slip
+    smells smiles snow stand stands start started starts stay stays steal stop stops suggest
+    suggests suits take takes talk taste tastes tell tells thank think tries try turn turns
+    utilize violates wait wakes walk walked want wants warms was watch welcome went were will wish
+    works worry would write writes
     """
 )
 _OTHERS = _words(

@@ -1,0 +1,176 @@
+"""A small trial of what an on-policy stage lives on: its sampler, its reference and its reward."""
+
+import statistics
+import traceback
+from collections.abc import Callable, Sequence
+from typing import ParamSpec
+
+from palate.batches.groups import TokenGroup, token_group
+from palate.batches.padding import fitted, padded, response_mask
+from palate.config.common import ComputeConfig, PromptConfig
+from palate.config.stages import OnPolicyConfig, SftConfig
+from palate.feedback.functions import parse_function
+from palate.interfaces import Rollout, Scorer
+from palate.maths.kl import k1
+from palate.maths.reductions import masked_sum
+from palate.maths.seeds import seed
+from palate.models.forward import supports_tree
+from palate.models.precision import pick_device
+from palate.records import Group, Prompt, Response
+from palate.stages import sources
+from palate.stages.doctor.blueprints import Blueprint
+from palate.stages.doctor.places import Case, parts_of, place_of, stage_name
+from palate.stages.doctor.verdicts import Exam, Finding, T, counted, ok, problem, warning
+from palate.stages.policies import OpenPolicy, names_model, open_scorer, with_reference
+from palate.training.learner import read_all
+
+_PROMPTS, _K, _TOKENS = 6, 4, 64
+_MISMATCH = 0.02  # nats per token; bf16 rounding stays below it
+
+P = ParamSpec("P")
+
+
+class UserFault(ValueError):
+    """A function of the user's own file failed: what it raised, and where."""
+
+
+def guarded(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call what may run a user's code; whatever that raises becomes a `UserFault`."""
+    try:
+        return function(*args, **kwargs)
+    except Exception as error:  # any code may raise anything, and finding out is the point
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{last.filename}, line {last.lineno}"
+        raise UserFault(f"{place}: {type(error).__name__}: {error}") from error
+
+
+def is_function(spec: str) -> bool:
+    """Whether a judge or reward is code rather than a model."""
+    return spec.startswith("annotator:") or not names_model(spec)
+
+
+def open_function(
+    spec: str, case: Case, prompt: PromptConfig, compute: ComputeConfig
+) -> Exam[Scorer | None]:
+    """The scorer of a function, verifier or the embedded world; None while its data is missing."""
+    function = parse_function(spec)
+    argument = function.argument if function else ""
+    if argument and place_of(argument, case.context) == "later":
+        yield ok(f"{spec} waits for [{stage_name(argument)}]")
+        return None
+    scorer = guarded(open_scorer, case.context, spec, prompt=prompt, compute=compute, policy=None)
+    yield ok(f"{spec}: loads")
+    return scorer
+
+
+def rehearsed(
+    config: OnPolicyConfig, blueprint: Blueprint, prompts: Sequence[Prompt], case: Case
+) -> Exam[list[Group]]:
+    """Sample a few responses; compare sampler with learner, and the policy with its reference."""
+    policy = _opened(config, blueprint)
+    policy, reference = with_reference(
+        policy, config.lora, temperature=config.sampling.temperature, run_seed=0
+    )
+    short = min(_TOKENS, config.sampling.max_tokens)
+    sampler = policy.sampler(config.sampling.model_copy(update={"max_tokens": short}))
+    asked = [policy.encoder.encode_prompt(prompt) for prompt in prompts[:_PROMPTS]]
+    drawn = sampler.sample(asked, min(_K, config.k), seed=seed(case.context.seed, "doctor"))
+    tokens = [
+        token_group(ask.id, ask.ids, tuple(r.tokens for r in rollouts))
+        for ask, rollouts in zip(asked, drawn, strict=True)
+    ]
+    budget = config.compute.micro_batch_tokens
+    role = policy.role(temperature=config.sampling.temperature)
+    own = read_all(role, tokens, budget=budget).logprobs
+    reference_logprobs = read_all(reference, tokens, budget=budget).logprobs
+    mask = fitted(response_mask(tokens), own.shape[1]).to(own.device)
+    kl = float(masked_sum(k1(own, reference_logprobs), mask).mean())
+    sampled = padded([r.logprobs for rollouts in drawn for r in rollouts], own.dtype).to(own.device)
+    gap = float(masked_sum((fitted(sampled, own.shape[1]) - own).abs(), mask).sum() / mask.sum())
+    yield _self_kl(kl)
+    yield _agreement(gap)
+    return [
+        Group(prompt=prompt, responses=tuple(_response(r, policy) for r in rollouts))
+        for prompt, rollouts in zip(prompts, drawn, strict=False)
+    ]
+
+
+def _opened(config: OnPolicyConfig, blueprint: Blueprint) -> OpenPolicy:
+    device = pick_device(config.compute.device)
+    network = blueprint.open(device)
+    return OpenPolicy(
+        network=network,
+        tokenizer=blueprint.tokenizer,
+        encoder=blueprint.encoder(config.prompt),
+        layout=supports_tree(network).layout,
+        device=device,
+        compute=config.compute,
+    )
+
+
+def _response(rollout: Rollout, policy: OpenPolicy) -> Response:
+    finish = "stop" if rollout.finished else "length"
+    return Response(text=policy.encoder.decode(rollout.tokens), finish=finish)
+
+
+def _self_kl(kl: float) -> Finding:
+    if abs(kl) < 1e-6:
+        return ok("KL: k1 of the policy against its own reference is 0 before the first update")
+    return problem(
+        f"KL: k1 of the policy against its own reference is {kl:.2g} nats before the first update",
+        "set compute.precision = \"fp32\"; if it stays, please report the model",
+    )
+
+
+def _agreement(gap: float) -> Finding:
+    text = f"sampler and learner differ by {gap:.1e} nats per token"
+    if gap < _MISMATCH:
+        return ok(text)
+    return warning(text, 'set compute.precision = "fp32": ratios and KL begin with this error')
+
+
+def reward_signal(scorer: Scorer, groups: Sequence[Group], whose: str) -> Finding:
+    """Mean and spread of the reward over some responses; without spread there is nothing to learn.
+
+    `whose` says who wrote them.
+    """
+    scores = [score for row in guarded(scorer.score, groups) for score in row]
+    mean, spread = statistics.fmean(scores), statistics.pstdev(scores)
+    text = f"reward {scorer.name} on {counted(len(scores), 'response')} {whose}: mean {mean:.3g}"
+    if spread == 0:
+        return warning(
+            f"{text}, all equal: no signal to learn from",
+            "check the reward, or begin with a policy that succeeds now and then",
+        )
+    return ok(f"{text}, spread {spread:.3g}, from {min(scores):.3g} to {max(scores):.3g}")
+
+
+def with_references(spec: str, prompts: Sequence[Prompt]) -> Exam[None]:
+    """Verifiers compare with a prompt's reference; without one they never reward anything."""
+    bare = sum(not prompt.reference for prompt in prompts)
+    if not spec.startswith("verifier:") or not bare:
+        return
+    text = f"{bare:,} of {counted(len(prompts), 'prompt')} have no reference, and {spec} gives 0"
+    remedy = "give every prompt a `reference` (or `answer`) field"
+    yield problem(text, remedy) if bare == len(prompts) else warning(text, remedy)
+
+
+def written(prompts: Sequence[Prompt], case: Case) -> list[Group]:
+    """Some prompts with responses that are there before any policy: references, demonstrations."""
+    texts = [row.response for row in _demonstrations(case)[: _PROMPTS * _K]]
+    groups = []
+    for index, prompt in enumerate(prompts[:_PROMPTS]):
+        own = [prompt.reference] if prompt.reference else []
+        own += texts[index :: _PROMPTS]
+        if own:
+            groups.append(
+                Group(prompt=prompt, responses=tuple(Response(text=text) for text in own))
+            )
+    return groups
+
+
+def _demonstrations(case: Case) -> list:
+    for config in case.recipe.stages.values():
+        if isinstance(config, SftConfig) and place_of(config.data, case.context) == "here":
+            return sources.demonstrations(case.context, config.data)
+    return []
