@@ -139,9 +139,10 @@ def attention_masks(
     `visible` is [row, query, key], `query` and `key` are positions: a layer with a sliding window
     sees keys less than `sliding_window` positions before the query.
     """
-    # Only architectures with several kinds of layers have these fields.
+    # Only architectures with several kinds of layers have these fields (GPT-Neo the last one).
     window = getattr(backbone.config, "sliding_window", None)
     kinds = set(getattr(backbone.config, "layer_types", None) or ())
+    kinds |= set(getattr(backbone.config, "attention_layers", ()))
     if unknown := kinds - {"full_attention", "sliding_attention"}:
         raise NotImplementedError(f"no mask for layers of kind {sorted(unknown)}")
     full = _additive(visible, backbone.dtype)

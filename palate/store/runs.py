@@ -10,7 +10,6 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import IO
 
 from pydantic import ValidationError
 
@@ -153,8 +152,8 @@ class StageDir:
         line = {"step": step} | {name: float(value) for name, value in values.items()}
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / _METRICS).open("ab+") as file:
-            end = file.seek(0, os.SEEK_END)
-            if end and _last_byte(file, end) != b"\n":
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            if file.read(1) not in (b"", b"\n"):
                 file.seek(0)
                 file.truncate(file.read().rfind(b"\n") + 1)
             file.write(json_line(line).encode() + b"\n")
@@ -218,11 +217,6 @@ class StageDir:
             for name in files_below(self.path)
             if not name.startswith(_NOT_OUTPUTS) and not name.endswith(".tmp")
         ]
-
-
-def _last_byte(file: IO[bytes], end: int) -> bytes:
-    file.seek(end - 1)
-    return file.read(1)
 
 
 _NAME = re.compile(r"\w[\w.-]*", re.ASCII)

@@ -1,5 +1,6 @@
 """Causal language models of a few thousand weights, one per family of architectures."""
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -127,3 +128,14 @@ def random_groups(*, seed: int = 0, vocabulary: int = VOCABULARY) -> list[TokenG
         )
         for i, (prompt, lengths) in enumerate(shapes)
     ]
+
+
+def enumerated(*, length: int) -> tuple[tuple[int, ...], ...]:
+    """Every response over tokens 0 to 4 that ends at its first EOS (3) or at the length limit."""
+    going_on = [token for token in range(5) if token != EOS]
+    finished = [
+        (*prefix, EOS)
+        for time in range(length)
+        for prefix in itertools.product(going_on, repeat=time)
+    ]
+    return (*finished, *itertools.product(going_on, repeat=length))

@@ -23,7 +23,7 @@ from palate.maths.surrogates import (
     sequence_ratio,
     token_ratio,
 )
-from tests.proofs import enumeration
+from palate.verify import enumeration
 
 PROBLEM = enumeration.small()
 TREE = PROBLEM.tree

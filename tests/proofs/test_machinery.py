@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tests.proofs.enumeration import (
+from palate.verify.enumeration import (
     best_of_n,
     kl,
     log_z,

@@ -71,10 +71,13 @@ STRANGE = Group(
     prompt=Prompt(
         messages=(
             Message(role="system", content=""),
-            Message(role="user", content="Grüße \U0001f600 \u2028 \x00 \ud83d '); DROP TABLE x;--"),
+            Message(
+                role="user",
+                content="Gr\u00fc\u00dfe \U0001f600 \u2028 \x00 \ud83d '); DROP TABLE x;--",
+            ),
         ),
         reference="9.00",
-        tag="ä\x00",
+        tag="\u00e4\x00",
     ),
     responses=(
         Response(

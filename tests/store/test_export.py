@@ -44,7 +44,7 @@ FILES = ["rows.jsonl", "rows.jsonl.gz", "rows.parquet"]
 PROMPT = Prompt(
     messages=(
         Message(role="system", content=""),
-        Message(role="user", content="Grüße, \U0001f600 \u2028 \x00 \\n\r\n\t"),
+        Message(role="user", content="Gr\u00fc\u00dfe, \U0001f600 \u2028 \x00 \\n\r\n\t"),
         Message(role="assistant", content=" Hello. "),
         Message(role="tool", content="{}"),
     ),
@@ -182,7 +182,7 @@ def test_what_a_format_cannot_hold_is_refused():
 
 @pytest.mark.parametrize("name", FILES)
 def test_equal_rows_give_equal_bytes_wherever_and_whenever_they_are_written(tmp_path, name):
-    rows = [{"text": f"Grüße {i}", "n": i, "x": math.pi * i} for i in range(3000)]
+    rows = [{"text": f"Gr\u00fc\u00dfe {i}", "n": i, "x": math.pi * i} for i in range(3000)]
     paths = [tmp_path / "one" / name, tmp_path / "another" / name]
     for path in paths:
         write_rows(path, iter(rows))
@@ -190,11 +190,11 @@ def test_equal_rows_give_equal_bytes_wherever_and_whenever_they_are_written(tmp_
 
 
 def test_the_bytes_are_utf8_lines_of_json_and_the_zipped_ones_the_same(tmp_path):
-    rows = [{"text": "Grüße \u2028"}, {"text": "b"}]
+    rows = [{"text": "Gr\u00fc\u00dfe \u2028"}, {"text": "b"}]
     write_rows(tmp_path / "rows.jsonl", rows)
     write_rows(tmp_path / "rows.jsonl.gz", rows)
     data = (tmp_path / "rows.jsonl").read_bytes()
-    assert data == '{"text": "Grüße \u2028"}\n{"text": "b"}\n'.encode()
+    assert data == '{"text": "Gr\u00fc\u00dfe \u2028"}\n{"text": "b"}\n'.encode()
     zipped = (tmp_path / "rows.jsonl.gz").read_bytes()
     assert gzip.decompress(zipped) == data
     assert zipped[4:8] == bytes(4)  # no time in the header
@@ -207,3 +207,19 @@ def test_parquet_columns_that_first_appear_late_are_kept(tmp_path):
     back = [row for _, row in read_rows(str(tmp_path / "rows.parquet"))]
     assert back[0] == {"n": 0, "late": None}
     assert back[-1] == rows[-1]
+
+
+@pytest.mark.slow
+def test_the_datasets_library_loads_what_is_exported(tmp_path):
+    import datasets
+
+    rows = [judged("ab", Preference(winner=1, loser=0, margin=1.0)) for _ in range(3)]
+    path = tmp_path / "rows.jsonl.gz"
+    write_rows(path, (row for group in rows for row in graded_preference_rows(group)))
+    loaded = datasets.load_dataset(
+        "json", data_files=str(path), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    assert set(loaded.column_names) == {"prompt", "chosen", "rejected", "margin", "probability"}
+    (chosen,) = loaded[0]["chosen"]
+    assert chosen == {"role": "assistant", "content": "b"}
+    assert [turn["role"] for turn in loaded[0]["prompt"]] == [m.role for m in PROMPT.messages]

@@ -127,6 +127,7 @@ def test_verifiable_problems_keep_their_answers():
         assert (prompt.text, prompt.reference) == (row["question"], row["answer"])
 
 
+@pytest.mark.slow
 def test_real_preferences_survive_every_export_and_land_whole_on_one_side(tmp_path):
     groups = list(read_preferences(str(data(HH)), bad_rows=Skipped()))
     for name in ("own.jsonl.gz", "own.parquet"):

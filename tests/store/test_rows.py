@@ -13,12 +13,12 @@ from palate.store.errors import DataError, Skipped
 from palate.store.formats import read_texts, write_rows
 from palate.store.rows import read_rows
 
-ROWS = [{"prompt": 'a,"b"\nc', "n": "1"}, {"prompt": "Grüße \U0001f600", "n": "2"}]
+ROWS = [{"prompt": 'a,"b"\nc', "n": "1"}, {"prompt": "Gr\u00fc\u00dfe \U0001f600", "n": "2"}]
 
 
 def contents(kind: str) -> bytes:
     lines = [json.dumps(row, ensure_ascii=False) for row in ROWS]
-    table = 'prompt,n\r\n"a,""b""\nc",1\r\nGrüße \U0001f600,2\r\n'
+    table = 'prompt,n\r\n"a,""b""\nc",1\r\nGr\u00fc\u00dfe \U0001f600,2\r\n'
     return {
         "jsonl": "\n".join(lines) + "\n\n",
         "json": json.dumps(ROWS),

@@ -38,9 +38,8 @@ from palate.models.load import encoder_of, load_policy, placed, resolved
 from palate.models.tokens import Encoder
 from palate.stages import sources
 from palate.stages.context import StageContext
-from palate.stages.doctor.places import parts_of, place_of
-from palate.stages.doctor.verdicts import counted
-from palate.store.errors import DataError
+from palate.stages.doctor.places import REWARD_MODEL, makes, parts_of, place_of, stage_name
+from palate.stages.doctor.verdicts import Exam, counted, ok, problem, warning
 
 _SAMPLE = 1_000_000  # characters of a corpus to learn a tokenizer from: half a second
 _LOADED = 100_000_000  # parameters of the largest model that is worth opening for a trial
@@ -67,6 +66,11 @@ class Blueprint:
         return encoder_of(self.outline, self.tokenizer, lenient)
 
     @property
+    def architecture(self) -> str:
+        """The transformers class that the weights are for."""
+        return (self.outline.config.architectures or [type(self.outline).__name__])[0]
+
+    @property
     def is_small(self) -> bool:
         """Whether opening it takes seconds."""
         return sum(p.numel() for p in self.outline.parameters()) <= _LOADED
@@ -91,33 +95,65 @@ class Blueprints:
             self._known[reference] = self._find(reference)
         return self._known[reference]
 
+    def exam(self, reference: str, wanted: str) -> Exam[Blueprint | None]:
+        """The blueprint behind a reference that should be a policy or a reward model."""
+        if reference.startswith("@"):
+            made = makes(self.recipe.stages[stage_name(reference)])
+            if wanted not in made or "/" in reference:
+                yield problem(
+                    f"{reference}: expected a stage that makes a {wanted}, and this makes "
+                    f"{', '.join(made) or 'none'}",
+                    "refer to another stage, to a folder or to a Hub name",
+                )
+                return None
+        blueprint = self.of(reference)
+        if blueprint is None:
+            yield warning(
+                f"{reference}: will be fetched from the Hub, so its tokens and memory are unknown",
+                f"fetch it first (hf download {reference}) and ask again",
+            )
+            return None
+        scores = blueprint.architecture.endswith("ForSequenceClassification")
+        if not blueprint.origin and scores != (wanted == REWARD_MODEL):
+            yield problem(
+                f"{reference}: expected a {wanted}, found a {blueprint.architecture}",
+                "name a policy where responses are written, a reward model where they are scored",
+            )
+            return None
+        size = counted(sum(p.numel() for p in blueprint.outline.parameters()), "parameter")
+        yield ok(f"{reference}: {size}" + (blueprint.origin and f"; {blueprint.origin}"))
+        return blueprint
+
     def _find(self, reference: str) -> Blueprint | None:
-        name = reference.removeprefix("@")
         if not reference.startswith("@"):
             return read_blueprint(reference)
-        context = self.contexts[name]
-        if name in context.artifacts:
+        context = self.contexts[stage_name(reference)]
+        if context.name in context.artifacts:
             return read_blueprint(context.model(reference))
-        config = self.recipe.stages[name]
+        config = self.recipe.stages[context.name]
         if isinstance(config, PretrainConfig):
             return newborn(config, context)
-        if not isinstance(config, Maker):
-            raise DataError(
-                "that stage makes no model",
-                source=reference,
-                remedy="refer to a stage that trains one, to a folder or to a Hub name",
-            )
+        assert isinstance(config, Maker)
         start = self.of(config.model)
-        return start and trained(start, name, config)
+        return start and trained(start, config)
 
 
-def trained(start: Blueprint, name: str, config: Maker) -> Blueprint:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A stage that is going to run: its recipe, what it will find there, and the models so far."""
+
+    recipe: Recipe
+    context: StageContext
+    blueprints: Blueprints
+
+
+def trained(start: Blueprint, config: Maker) -> Blueprint:
     """What a stage that has not run will make of the model that it starts from."""
     tokenizer = start.tokenizer
     if config.prompt.format == "raw" and not isinstance(config, RewardConfig):
         tokenizer = copy.deepcopy(tokenizer)
         tokenizer.chat_template = None  # as save_policy does
-    origin = start.origin or f"[{name}] has not run; {config.model} stands in for it"
+    origin = f"not trained yet, {config.model} stands in for it"
     return replace(start, tokenizer=tokenizer, origin=origin)
 
 
@@ -160,8 +196,7 @@ def newborn(config: PretrainConfig, context: StageContext) -> Blueprint:
         outline=outlined(plan),
         tokenizer=tokenizer,
         source=shape,
-        origin=f"[{context.name}] has not run; its architecture stands in, "
-        f"with a tokenizer learned from {learned}",
+        origin=f"not trained yet, random weights stand in, and a tokenizer learned from {learned}",
     )
 
 

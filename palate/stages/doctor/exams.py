@@ -1,59 +1,250 @@
 """One stage under examination: its data, its model, an example, its arithmetic and its memory."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from palate.batches.groups import TokenGroup
 from palate.config.common import ComputeConfig, PromptConfig
 from palate.config.stages import (
     DpoConfig,
     EvaluateConfig,
+    GrpoConfig,
     JudgeConfig,
-    OnPolicyConfig,
+    PpoConfig,
     PrepareConfig,
     PretrainConfig,
     ReportConfig,
     RewardConfig,
+    RlooConfig,
     SampleConfig,
     SftConfig,
     StageConfig,
 )
 from palate.models.precision import has_fast_bf16, pick_device
-from palate.records import Prompt
+from palate.records import Group, Prompt
 from palate.stages import prepare
 from palate.stages.context import EVALUATION, HELD_OUT, MODEL
+from palate.stages.doctor import loads, plans, rendering, trial
 from palate.stages.doctor import material as materials
-from palate.stages.doctor import plans, rendering, trial
-from palate.stages.doctor.blueprints import Blueprint, Blueprints
+from palate.stages.doctor.blueprints import Blueprint, Case
 from palate.stages.doctor.material import Material
-from palate.stages.doctor.memory import Load, Memory, predicted_memory, shape_of
-from palate.stages.doctor.places import REWARD_MODEL, Case, place_of, promised
-from palate.stages.doctor.verdicts import Exam, attempt, counted, ok, problem, warning
+from palate.stages.doctor.memory import Memory
+from palate.stages.doctor.places import REWARD_MODEL, place_of, promised, stage_name
+from palate.stages.doctor.verdicts import Exam, attempt, counted, ok, warning
 from palate.stages.pretrain import pieces
 from palate.store import formats
+from palate.training.improve import OnPolicyConfig
+
+_JUDGED = 64
+
+Fixed = SftConfig | RewardConfig | DpoConfig
 
 
-def examine(config: StageConfig, case: Case, blueprints: Blueprints) -> Exam[Memory | None]:
+def examine(config: StageConfig, case: Case) -> Exam[Memory | None]:
     """Everything there is to say about a stage, and the memory it will take if it trains."""
-    yield from attempt(_device(config.compute))
+    yield from _device(config.compute)
     match config:
         case PrepareConfig():
-            yield from attempt(_prepare(config, case))
+            yield from _prepare(config, case)
         case PretrainConfig():
-            return (yield from attempt(_pretrain(config, case, blueprints)))
+            return (yield from _pretrain(config, case))
         case SftConfig() | RewardConfig() | DpoConfig():
-            return (yield from _fixed(config, case, blueprints))
-        case OnPolicyConfig():
-            return (yield from _online(config, case, blueprints))
+            return (yield from _fixed(config, case))
+        case PpoConfig() | GrpoConfig() | RlooConfig():
+            return (yield from _online(config, case))
         case SampleConfig():
-            yield from _sample(config, case, blueprints)
+            yield from _sample(config, case)
         case JudgeConfig():
-            yield from _judge(config, case, blueprints)
+            yield from _judge(config, case)
         case EvaluateConfig():
-            yield from _evaluate(config, case, blueprints)
+            yield from _evaluate(config, case)
         case ReportConfig():
             if place_of(config.evaluation, case.context) == "later":
-                yield from promised(case, config.evaluation, EVALUATION)
+                yield from promised(case.recipe, config.evaluation, EVALUATION)
         case _:
             raise AssertionError(f"no exam for {type(config).__name__}")
     return None
+
+
+def _device(compute: ComputeConfig) -> Exam[None]:
+    device = pick_device(compute.device)
+    if compute.precision == "bf16" and not has_fast_bf16(device):
+        yield warning(
+            f"bf16 is emulated on {device}, and slower than fp32 there", 'precision = "auto"'
+        )
+
+
+def _prepare(config: PrepareConfig, case: Case) -> Exam[None]:
+    """The user's function runs for real, into a folder that later stages are examined with."""
+    fetched = [name for name in config.sources if place_of(name, case.context) == "hub"]
+    if fetched:
+        yield ok(f"{', '.join(fetched)}: no file here, so it will be fetched from the Hub")
+        return
+    counts = trial.guarded(prepare.run, config, case.context)
+    tables = ", ".join(f"{name} ({rows:,.0f} rows)" for name, rows in counts.items())
+    yield ok(f"{config.function} ran and made {tables}")
+    empty = [name for name, rows in counts.items() if not rows]
+    if empty:
+        yield warning(f"{', '.join(empty)}: no rows", "check the function and its sources")
+
+
+def _pretrain(config: PretrainConfig, case: Case) -> Exam[Memory | None]:
+    rows = yield from attempt(materials.documents(config, case))
+    model = yield from attempt(case.blueprints.exam(f"@{case.context.name}", MODEL))
+    if rows is None or model is None:
+        return None
+    encoder = model.encoder(PromptConfig())
+    groups = rendering.encoded(rows, encoder)
+    yield from rendering.traps(groups, encoder)
+    yield rendering.example(groups[0], model.tokenizer)
+    cut = [piece for group in groups for piece in pieces(group, config.block_tokens)]
+    scale = len(rows.rows) / len(groups)
+    tokens = round(scale * sum(piece.num_tokens for piece in cut))
+    batch = yield from plans.pretrain_plan(config, round(scale * len(cut)), tokens)
+    return loads.pretrain_memory(config, model.outline, batch)
+
+
+def _fixed(config: Fixed, case: Case) -> Exam[Memory | None]:
+    rows = yield from attempt(_training_rows(config, case))
+    if rows:
+        noun = "demonstration" if isinstance(config, SftConfig) else "group"
+        yield from plans.fixed_plan(config, len(rows.rows), noun)
+    if isinstance(config, DpoConfig):
+        yield from plans.preference_objective(config)
+    model = yield from attempt(case.blueprints.exam(config.model, MODEL))
+    if model is None:
+        return None
+    groups: Sequence[TokenGroup] = ()
+    if rows:
+        groups = (yield from attempt(rendering.seen(rows, model, config.prompt))) or ()
+    else:
+        asked = yield from attempt(_asked_later(config.data, case))
+        if asked:
+            yield from attempt(rendering.seen(asked, model, config.prompt))
+    return loads.fixed_memory(config, model.outline, groups)
+
+
+def _training_rows(config: Fixed, case: Case) -> Exam[Material | None]:
+    if isinstance(config, SftConfig):
+        return (yield from materials.demonstrations(config, case))
+    if isinstance(config, DpoConfig) and config.loss == "kto":
+        return (yield from materials.unpaired(config, case))
+    return (yield from materials.preferences(config, case))
+
+
+def _asked_later(source: str, case: Case) -> Exam[Material[Prompt] | None]:
+    """The prompts behind data that is still to be sampled and judged."""
+    config = case.recipe.stages.get(stage_name(source)) if source.startswith("@") else None
+    if isinstance(config, JudgeConfig):
+        return (yield from _asked_later(config.groups, case))
+    if isinstance(config, SampleConfig):
+        yield ok(f"responses are not there yet; shown is a prompt of [{stage_name(source)}]")
+        return (yield from materials.prompts(config, case))
+    return None
+
+
+def _online(config: OnPolicyConfig, case: Case) -> Exam[Memory | None]:
+    rows = yield from attempt(materials.prompts(config, case))
+    prompts = rows.rows if rows else ()
+    if prompts:
+        yield from plans.online_plan(config, len(prompts))
+    yield from plans.objective(config)
+    model = yield from attempt(case.blueprints.exam(config.model, MODEL))
+    groups: Sequence[TokenGroup] = ()
+    written: Sequence[Group] = ()
+    if rows and model:
+        groups = (yield from attempt(rendering.seen(rows, model, config.prompt))) or ()
+        written = (yield from attempt(_rehearsal(config, model, prompts, case))) or ()
+    judge = None
+    if trial.is_function(config.reward):
+        yield from attempt(_reward(config, prompts, written, case))
+    else:
+        judge = yield from attempt(case.blueprints.exam(config.reward, REWARD_MODEL))
+    if model is None:
+        return None
+    return loads.online_memory(config, model.outline, groups, judge.outline if judge else None)
+
+
+def _rehearsal(
+    config: OnPolicyConfig, model: Blueprint, prompts: Sequence[Prompt], case: Case
+) -> Exam[list[Group]]:
+    """Responses of the policy, if it is there; one that stands in for it writes nothing of use."""
+    if not model.is_small:
+        yield ok("the model is too large to open here: sampler and reference were not compared")
+        return []
+    written = yield from trial.rehearsed(config, model, prompts, case)
+    return [] if model.origin else written
+
+
+def _reward(
+    config: OnPolicyConfig, prompts: Sequence[Prompt], written: Sequence[Group], case: Case
+) -> Exam[None]:
+    yield from trial.with_references(config.reward, prompts)
+    scorer = yield from trial.open_function(config.reward, case, config.prompt, config.compute)
+    if scorer is None:
+        return
+    whose = "of the policy" if written else "from references and demonstrations"
+    groups = written or trial.ready_made(prompts, case)
+    if groups:
+        yield trial.reward_signal(scorer, groups, whose)
+    else:
+        yield ok("there is no response yet to try the reward on")
+
+
+def _sample(config: SampleConfig, case: Case) -> Exam[None]:
+    rows = yield from attempt(materials.prompts(config, case))
+    if rows:
+        n = len(rows.rows)
+        yield ok(
+            f"{counted(n, 'prompt')} x {counted(config.k, 'response')} = {n * config.k:,} of at "
+            f"most {counted(config.sampling.max_tokens, 'token')}"
+        )
+    yield from _answering(config.models, config.prompt, rows, case)
+
+
+def _judge(config: JudgeConfig, case: Case) -> Exam[None]:
+    groups = yield from attempt(materials.groups(config, case))
+    if trial.is_function(config.judge):
+        scorer = yield from attempt(
+            trial.open_function(config.judge, case, config.prompt, config.compute)
+        )
+        if scorer and groups:
+            yield trial.reward_signal(scorer, groups[:_JUDGED], "of these groups")
+    else:
+        yield from attempt(case.blueprints.exam(config.judge, REWARD_MODEL))
+
+
+def _evaluate(config: EvaluateConfig, case: Case) -> Exam[None]:
+    rows = yield from attempt(materials.prompts(config, case))
+    if rows:
+        n, policies = len(rows.rows), len(config.models)
+        each = max(config.k, config.best_of) + policies * config.k
+        yield ok(
+            f"{counted(n, 'prompt')} x {each} responses (baseline {max(config.k, config.best_of)}, "
+            f"{counted(policies, 'policy')} {config.k} each) = {n * each:,}"
+        )
+    models = dict.fromkeys((config.baseline, *config.models))
+    yield from _answering(list(models), config.prompt, rows, case)
+    for judge in filter(None, (config.judge, config.reward_model)):
+        if trial.is_function(judge):
+            yield from trial.with_references(judge, rows.rows if rows else ())
+            yield from attempt(trial.open_function(judge, case, config.prompt, config.compute))
+        else:
+            yield from attempt(case.blueprints.exam(judge, REWARD_MODEL))
+    if config.preferences:
+        read = formats.read_preferences
+        yield from attempt(materials.present([config.preferences], HELD_OUT, read, case))
+
+
+def _answering(
+    models: Sequence[str],
+    prompt: PromptConfig,
+    rows: Material[Prompt] | None,
+    case: Case,
+) -> Exam[None]:
+    """Policies that answer prompts; what they see is shown for the first."""
+    opened = []
+    for reference in models:
+        model = yield from attempt(case.blueprints.exam(reference, MODEL))
+        opened += [model] if model else []
+    if rows and opened:
+        yield from attempt(rendering.seen(rows, opened[0], prompt))

@@ -10,7 +10,6 @@ from palate.config.stages import (
     DpoConfig,
     EvaluateConfig,
     JudgeConfig,
-    OnPolicyConfig,
     PretrainConfig,
     RewardConfig,
     SampleConfig,
@@ -20,11 +19,13 @@ from palate.models.tokens import Encoder
 from palate.records import Demonstration, Group, PreferenceGroup, Prompt, Unpaired
 from palate.stages import sources
 from palate.stages.context import CORPUS, DEMONSTRATIONS, GROUPS, PREFERENCES, PROMPTS
-from palate.stages.doctor.places import Case, parts_of, place_of, promised
-from palate.stages.doctor.verdicts import Exam, counted, ok, problem, warning
+from palate.stages.doctor.blueprints import Case
+from palate.stages.doctor.places import parts_of, place_of, promised
+from palate.stages.doctor.verdicts import Exam, counted, ok, problem, problem_of, warning
 from palate.stages.dpo import judged_only
 from palate.store import formats
 from palate.store.errors import BadRows, Skipped
+from palate.training.improve import OnPolicyConfig
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -59,7 +60,7 @@ def present(parts: Sequence[str], file: str, read: Reader[object], case: Case) -
     for part in parts:
         match place_of(part, case.context):
             case "later":
-                yield from promised(case, part, file)
+                yield from promised(case.recipe, part, file)
                 complete = False
             case "hub":
                 yield ok(f"{part}: no file here, so it will be fetched from the Hub")
@@ -77,12 +78,8 @@ def unreadable(path: str, read: Reader[object]) -> Exam[int]:
     skipped = Skipped()
     good = sum(1 for _ in read(path, bad_rows=skipped))
     if skipped.count:
-        first = skipped.first[0]
-        what = str(first).removesuffix(f". Remedy: {first.remedy}")
-        yield problem(
-            f"{counted(skipped.count, 'row')} of {good + skipped.count:,} cannot be read; {what}",
-            first.remedy or "repair or leave out such rows",
-        )
+        share = f"{counted(skipped.count, 'row')} of {good + skipped.count:,} cannot be read: "
+        yield problem_of(skipped.first[0], how_many=share)
     return skipped.count
 
 

@@ -1,7 +1,6 @@
 """Where what a stage names is to be found: here, on the Hub, or with a stage that runs first."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -34,19 +33,6 @@ REWARD_MODEL = "reward model"
 
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*(:[\w.-]+)?)?")
 _DATA_FILES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".gz")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """A stage that is going to run: its recipe, and what it will find there."""
-
-    recipe: Recipe
-    context: StageContext
-
-    @property
-    def name(self) -> str:
-        """The stage's name in the recipe."""
-        return self.context.name
 
 
 def place_of(source: str, context: StageContext) -> Place:
@@ -87,10 +73,10 @@ _MAKES: dict[type[StageConfig], tuple[str, ...]] = {
 }
 
 
-def promised(case: Case, reference: str, wanted: str) -> Exam[None]:
-    """Whether a stage that has not run is going to make what this one wants of it."""
+def promised(recipe: Recipe, reference: str, wanted: str) -> Exam[None]:
+    """Whether a stage that has not run is going to make what another one wants of it."""
     name, _, file = reference.removeprefix("@").partition("/")
-    config = case.recipe.stages[name]
+    config = recipe.stages[name]
     made = makes(config)
     if isinstance(config, PrepareConfig) or wanted in made:
         yield ok(f"{reference}: [{name}] has not run yet and will write {file or wanted}")

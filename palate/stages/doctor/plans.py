@@ -1,13 +1,11 @@
 """A stage's arithmetic in words, and the objective that its settings really optimize."""
 
 import math
-from typing import Literal
 
 from palate.config.common import KlConfig
 from palate.config.stages import (
     DpoConfig,
     GrpoConfig,
-    OnPolicyConfig,
     PpoConfig,
     PreferenceLoss,
     PretrainConfig,
@@ -15,11 +13,12 @@ from palate.config.stages import (
     SftConfig,
 )
 from palate.stages.doctor.verdicts import Exam, Finding, Level, counted, ok, problem, warning
+from palate.training.improve import OnPolicyConfig
 from palate.training.order import num_updates
 
 
 def online_plan(config: OnPolicyConfig, prompts: int) -> Exam[None]:
-    """Rollouts, minibatches and updates of PPO, GRPO and RLOO with `prompts` prompts to draw from."""
+    """Rollouts, minibatches and updates of a stage that draws from so many prompts."""
     batch = min(config.batch_prompts, prompts)
     size = math.ceil(batch / config.minibatches)
     updates = config.epochs * config.minibatches
@@ -45,9 +44,7 @@ def online_plan(config: OnPolicyConfig, prompts: int) -> Exam[None]:
         yield warning("steps = 0: nothing will be trained", "set steps")
 
 
-def fixed_plan(
-    config: SftConfig | RewardConfig | DpoConfig, rows: int, noun: str
-) -> Exam[None]:
+def fixed_plan(config: SftConfig | RewardConfig | DpoConfig, rows: int, noun: str) -> Exam[None]:
     """Updates of a stage over fixed data."""
     batch = config.batch_rows if isinstance(config, SftConfig) else config.batch_groups
     total = num_updates(rows, batch=batch, epochs=config.epochs)
@@ -130,7 +127,7 @@ def _coefficient(kl: KlConfig) -> str:
 
 
 def _bent(config: GrpoConfig) -> Exam[None]:
-    """With the KL in the loss, whatever scales the advantage scales the coefficient the other way."""
+    """With the KL in the loss, what scales the advantage scales the coefficient the other way."""
     if config.scale != "none":
         yield warning(
             f'scale = "{config.scale}" divides the score but not the KL by a standard deviation: '

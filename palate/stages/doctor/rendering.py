@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from palate.batches.groups import TokenGroup
 from palate.config.common import PromptConfig
 from palate.models.tokens import Encoder, special_ids
+from palate.stages.doctor.blueprints import Blueprint
 from palate.stages.doctor.material import Material
 from palate.stages.doctor.verdicts import Exam, Finding, T, counted, ok, problem, warning
 
@@ -18,6 +19,17 @@ _SHOWN = 120
 PROMPT, TRAINED, UNTRAINED = "dim", "green", "yellow"
 
 
+def seen(rows: Material[T], model: Blueprint, prompt: PromptConfig) -> Exam[list[TokenGroup]]:
+    """The rows as tokens: lengths, traps and one example."""
+    encoder = model.encoder(prompt)
+    groups = encoded(rows, encoder)
+    limit = rows.max_response_tokens
+    yield from lengths(groups, encoder, prompt, max_response_tokens=limit)
+    yield from traps(groups, encoder)
+    yield example(groups[0], model.tokenizer)
+    return groups
+
+
 def encoded(material: Material[T], encoder: Encoder) -> list[TokenGroup]:
     """At most 2,000 rows as tokens, evenly spaced over the data."""
     stride = max(1, -(-len(material.rows) // _ROWS))
@@ -25,7 +37,11 @@ def encoded(material: Material[T], encoder: Encoder) -> list[TokenGroup]:
 
 
 def lengths(
-    groups: Sequence[TokenGroup], encoder: Encoder, config: PromptConfig, *, max_response_tokens: int
+    groups: Sequence[TokenGroup],
+    encoder: Encoder,
+    config: PromptConfig,
+    *,
+    max_response_tokens: int,
 ) -> Exam[None]:
     """The longest prompt and response, and how many rows are too long for the stage."""
     prompt = max(len(group.prompt) for group in groups)
@@ -60,10 +76,9 @@ def _too_long(share: str, config: PromptConfig, *, reads: bool, all_of_them: boo
 
 def traps(groups: Sequence[TokenGroup], encoder: Encoder) -> Exam[None]:
     """BOS and EOS counts, padding, and what could not be tokenized as it stands."""
-    yield _bos(groups, encoder)
-    if any(group.k for group in groups):
-        yield _eos(groups, encoder)
-    yield _pad(encoder)
+    found = [_bos(groups, encoder), *_eos(groups, encoder), _pad(encoder)]
+    yield from (finding for finding in found if finding.level != "ok")
+    yield ok("; ".join(finding.text for finding in found if finding.level == "ok"))
     responses = counted(sum(group.k for group in groups), "response")
     if encoder.boundary_merges:
         yield warning(
@@ -96,7 +111,9 @@ def _bos(groups: Sequence[TokenGroup], encoder: Encoder) -> Finding:
     )
 
 
-def _eos(groups: Sequence[TokenGroup], encoder: Encoder) -> Finding:
+def _eos(groups: Sequence[TokenGroup], encoder: Encoder) -> list[Finding]:
+    if not any(group.k for group in groups):
+        return []
     missing = doubled = total = 0
     for group in groups:
         for response, mask in zip(group.responses, group.masks, strict=True):
@@ -106,17 +123,21 @@ def _eos(groups: Sequence[TokenGroup], encoder: Encoder) -> Finding:
             missing += ends < max(1, turns)
             doubled += ends > turns
     if doubled:
-        return problem(
-            f"EOS: {doubled:,} of {counted(total, 'response')} have more than one per turn",
-            "remove the end-of-sequence text from the responses; it is added",
-        )
+        return [
+            problem(
+                f"EOS: {doubled:,} of {counted(total, 'response')} have more than one per turn",
+                "remove the end-of-sequence text from the responses; it is added",
+            )
+        ]
     if missing == total:
-        return warning(
-            "EOS: no response ends with one, so nothing teaches the model to stop",
-            "sample with a larger sampling.max_tokens",
-        )
+        return [
+            warning(
+                "EOS: no response ends with one, so nothing teaches the model to stop",
+                "sample with a larger sampling.max_tokens",
+            )
+        ]
     cut = f"; {missing:,} were cut off and have none" if missing else ""
-    return ok(f"EOS: exactly one at the end of every trained turn{cut}")
+    return [ok(f"EOS: exactly one at the end of every trained turn{cut}")]
 
 
 def _pad(encoder: Encoder) -> Finding:
@@ -134,7 +155,7 @@ def example(group: TokenGroup, tokenizer: PreTrainedTokenizerBase) -> Text:
     """A group's prompt and first response, token by token: trained ones green, the prompt dim."""
     lines = [_run("prompt", group.prompt, PROMPT, tokenizer)]
     if not group.responses:
-        lines.append(Text("and from here the policy writes", style=TRAINED))
+        lines.append(Text("response: still to be written", style=TRAINED))
     for response, mask in zip(group.responses[:1], group.masks[:1], strict=True):
         marked = groupby(zip(response, mask, strict=True), key=lambda pair: pair[1])
         for trained, pairs in marked:
@@ -146,7 +167,7 @@ def example(group: TokenGroup, tokenizer: PreTrainedTokenizerBase) -> Text:
 def _run(name: str, ids: Sequence[int], style: str, tokenizer: PreTrainedTokenizerBase) -> Text:
     line = Text(f"{name} ({counted(len(ids), 'token')}): ", style="bold")
     shown = list(ids) if len(ids) <= _SHOWN else [*ids[: _SHOWN // 2], *ids[-_SHOWN // 2 :]]
-    pieces = [Text(_printable(tokenizer.decode([id])), style=style) for id in shown]
+    pieces = [Text(_printable(str(tokenizer.decode([id]))), style=style) for id in shown]
     if len(shown) < len(ids):
         pieces.insert(_SHOWN // 2, Text(f" ... {len(ids) - _SHOWN} more ... ", style="italic"))
     return line + Text("|", style="dim").join(pieces)

@@ -5,10 +5,10 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import ParamSpec
 
-from palate.batches.groups import TokenGroup, token_group
+from palate.batches.groups import token_group
 from palate.batches.padding import fitted, padded, response_mask
 from palate.config.common import ComputeConfig, PromptConfig
-from palate.config.stages import OnPolicyConfig, SftConfig
+from palate.config.stages import SftConfig
 from palate.feedback.functions import parse_function
 from palate.interfaces import Rollout, Scorer
 from palate.maths.kl import k1
@@ -18,10 +18,11 @@ from palate.models.forward import supports_tree
 from palate.models.precision import pick_device
 from palate.records import Group, Prompt, Response
 from palate.stages import sources
-from palate.stages.doctor.blueprints import Blueprint
-from palate.stages.doctor.places import Case, parts_of, place_of, stage_name
+from palate.stages.doctor.blueprints import Blueprint, Case
+from palate.stages.doctor.places import place_of, stage_name
 from palate.stages.doctor.verdicts import Exam, Finding, T, counted, ok, problem, warning
 from palate.stages.policies import OpenPolicy, names_model, open_scorer, with_reference
+from palate.training.improve import OnPolicyConfig
 from palate.training.learner import read_all
 
 _PROMPTS, _K, _TOKENS = 6, 4, 64
@@ -118,7 +119,7 @@ def _self_kl(kl: float) -> Finding:
         return ok("KL: k1 of the policy against its own reference is 0 before the first update")
     return problem(
         f"KL: k1 of the policy against its own reference is {kl:.2g} nats before the first update",
-        "set compute.precision = \"fp32\"; if it stays, please report the model",
+        'set compute.precision = "fp32"; if it stays, please report the model',
     )
 
 
@@ -155,13 +156,13 @@ def with_references(spec: str, prompts: Sequence[Prompt]) -> Exam[None]:
     yield problem(text, remedy) if bare == len(prompts) else warning(text, remedy)
 
 
-def written(prompts: Sequence[Prompt], case: Case) -> list[Group]:
+def ready_made(prompts: Sequence[Prompt], case: Case) -> list[Group]:
     """Some prompts with responses that are there before any policy: references, demonstrations."""
     texts = [row.response for row in _demonstrations(case)[: _PROMPTS * _K]]
     groups = []
     for index, prompt in enumerate(prompts[:_PROMPTS]):
         own = [prompt.reference] if prompt.reference else []
-        own += texts[index :: _PROMPTS]
+        own += texts[index::_PROMPTS]
         if own:
             groups.append(
                 Group(prompt=prompt, responses=tuple(Response(text=text) for text in own))

@@ -49,12 +49,18 @@ def problem(text: str, remedy: str = "") -> Finding:
     return Finding(level="problem", text=text, remedy=remedy)
 
 
+def problem_of(error: DataError, *, how_many: str = "") -> Finding:
+    """The problem that an error about data is, its remedy on a line of its own."""
+    text = str(error).removesuffix(f". Remedy: {error.remedy}")
+    return problem(how_many + text, error.remedy or "repair it or leave it out")
+
+
 def attempt(exam: Exam[T]) -> Exam[T | None]:
     """The exam; an error that a person can act on ends it with a problem and without a result."""
     try:
         return (yield from exam)
     except DataError as error:
-        yield problem(str(error).removesuffix(f". Remedy: {error.remedy}"), error.remedy)
+        yield problem_of(error)
     except (ValueError, OSError) as error:
         yield problem(str(error) or type(error).__name__)
     return None
@@ -85,10 +91,10 @@ def _hanging(line: Text) -> RenderableType:
 def counted(n: int, noun: str) -> str:
     """A number and its noun.
 
-    >>> counted(1, "row"), counted(1200, "row"), counted(2, "minibatch")
-    ('1 row', '1,200 rows', '2 minibatches')
+    >>> counted(1, "row"), counted(1200, "row"), counted(2, "minibatch"), counted(0, "policy")
+    ('1 row', '1,200 rows', '2 minibatches', '0 policies')
     """
-    plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    plural = {"minibatch": "minibatches", "policy": "policies"}.get(noun, f"{noun}s")
     return f"{n:,} {noun if n == 1 else plural}"
 
 

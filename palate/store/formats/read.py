@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from palate.records import Demonstration, Group, PreferenceGroup, Prompt, Unpaired
 from palate.store.errors import BadRows, RowError, parsed_rows, refuse
-from palate.store.formats import parse
+from palate.store.formats import parse, preferences
 from palate.store.formats.fields import prompt, text
 from palate.store.rows import read_document, read_rows
 from palate.store.tables import Row
@@ -120,12 +120,12 @@ DEMONSTRATIONS = (
     Format("ShareGPT", ("conversations",), parse.conversation_demonstration("conversations")),
 )
 PREFERENCES = (
-    Format("palate's own", ("group", "preferences"), parse.own_preferences),
-    Format("ranking", ("context", "completions"), parse.ranking),
-    Format("TRL explicit", ("prompt", "chosen", "rejected"), parse.explicit_preference),
-    Format("Alpaca", ("instruction", "chosen", "rejected"), parse.instruction_preference),
-    Format("ShareGPT", ("conversations", "chosen", "rejected"), parse.sharegpt_preference),
-    Format("implicit prompt", ("chosen", "rejected"), parse.implicit_preference),
+    Format("palate's own", ("group", "preferences"), preferences.own_preferences),
+    Format("ranking", ("context", "completions"), preferences.ranking),
+    Format("TRL explicit", ("prompt", "chosen", "rejected"), preferences.explicit_preference),
+    Format("Alpaca", ("instruction", "chosen", "rejected"), preferences.instruction_preference),
+    Format("ShareGPT", ("conversations", "chosen", "rejected"), preferences.sharegpt_preference),
+    Format("implicit prompt", ("chosen", "rejected"), preferences.implicit_preference),
 )
 UNPAIRED = (
     Format("TRL unpaired", ("prompt", "completion", "label"), parse.labelled_completion),

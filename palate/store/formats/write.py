@@ -50,7 +50,8 @@ def _write_gzip(file: IO[bytes], rows: Iterable[Row]) -> int:
 
 
 def _write_parquet(file: IO[bytes], rows: Iterable[Row]) -> int:
-    with tempfile.TemporaryFile() as spool:  # the schema is known only after the last row
+    # the schema is known only after the last row, so rows wait on the disk that has room for them
+    with tempfile.TemporaryFile(dir=Path(file.name).parent) as spool:
         count = _write_jsonl(spool, rows)
 
         def batches() -> Iterator[list[Row]]:

@@ -81,6 +81,8 @@ def amounts(words: Sequence[str]) -> Iterator[tuple[int, int, dict[str, int], bo
 def _count_amounts(claims: Claims, question: Question, words: Sequence[str], start: int) -> None:
     asked = dict(question.basket) if question.total else {}
     for index, cents, said, each in amounts(words):
+        if each and not said and question.kind == "sum":
+            continue
         unit = each and any(MENU[name].cents == cents for name in said or asked)
         true = cents == (menu.total_cents(said) if said else question.total)
         if asked and said in ({}, asked) and (true or not unit):
@@ -149,8 +151,9 @@ def _is_true_of_day(
 
 
 def _count_hours(claims: Claims, question: Question, sentence: Sentence, start: int) -> None:
-    days = {question.day}
+    named = _days(sentence.words)
     yes = _yes_or_no(sentence) if question.ask == "whether" else None
+    days = {question.day} if question.day in named or not named else named
     for clause in sentence.clauses:
         days = _days(clause) or days
         asked = question.day in days
@@ -165,13 +168,20 @@ def _count_hours(claims: Claims, question: Question, sentence: Sentence, start: 
 
 
 def _count_polarity(claims: Claims, question: Question, sentence: Sentence, start: int) -> None:
-    """Counts what a sentence says about a yes-or-no question of the menu or the house."""
-    votes = {_yes_or_no(sentence)} - {None}
+    """Counts what a sentence says about a yes-or-no question of the menu or the house.
+
+    A bare yes counts; so does one with a sentence about what was asked, not about something else.
+    """
     asked = {name for name, _ in question.basket}
+    votes: set[bool] = set()
     for clause in sentence.clauses:
         named = {ITEMS[word] for word in clause if word in ITEMS}
         if not question.topic.isdisjoint(clause) and (not asked or not named or asked & named):
             votes.add(not _negated(clause))
+    yes = _yes_or_no(sentence)
+    other = THINGS.keys() | lexicon.VEGAN | lexicon.NUTS
+    if yes is not None and (votes or other.isdisjoint(sentence.words)):
+        votes.add(yes)
     for vote in votes:
         claims.answer(vote == question.truth, start)
 
@@ -181,7 +191,7 @@ def _count_choice(claims: Claims, question: Question, sentence: Sentence, start:
     for clause in sentence.clauses:
         if not _negated(clause):
             for index, word in enumerate(clause):
-                if ITEMS.get(word, next(iter(asked), "")) not in asked and word in ITEMS:
+                if word in ITEMS and ITEMS[word] not in asked:
                     claims.answer(ITEMS[word] in question.fits, start + index)
                 elif not THINGS.get(word, True):
                     claims.answer(False, start + index)

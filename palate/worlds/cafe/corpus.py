@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from palate.worlds.cafe import answers, asides, menu
 from palate.worlds.cafe.cases import Case, capital
-from palate.worlds.cafe.grammar import EVERY, KNOWABLE, SHARES, Manner, cases, respond
+from palate.worlds.cafe.grammar import EVERY, KNOWABLE, Manner, cases, respond
 from palate.worlds.cafe.menu import HOURS, MENU, Kind, amount, clock
 
 GUESTS = (
@@ -58,8 +58,21 @@ FACTS = {
 """How the board by the door words what an answer would begin with yes or no."""
 
 
+STUDY: dict[Kind, int] = {
+    "menu": 17,
+    "hours": 13,
+    "price": 7,
+    "sum": 18,
+    "advice": 19,
+    "place": 14,
+    "unknowable": 6,
+    "harmful": 6,
+}
+"""How much of the text is about each kind of question (per cent): more where facts are many."""
+
+
 def _case(rng: random.Random, kinds: Sequence[Kind]) -> Case:
-    kind = rng.choices(kinds, [SHARES[kind] for kind in kinds])[0]
+    kind = rng.choices(kinds, [STUDY[kind] for kind in kinds])[0]
     return rng.choice(cases("train")[kind])
 
 
@@ -74,13 +87,15 @@ def _board(rng: random.Random) -> str:
 
 
 def _sheet(rng: random.Random) -> str:
-    """Questions and answers, a line each: most of them good, as on any notice board."""
+    """Questions and answers, a line each, and each asked twice, as people do."""
     manners = (Manner(), Manner(form="jargon"), Manner(rambles=2), Manner(content="evasive"))
     lines = []
-    for _ in range(4):
+    for _ in range(2):
         case = _case(rng, EVERY)
-        manner = rng.choices(manners, (80, 6, 8, 6))[0]
-        lines += [case.text, respond(case, manner, rng)]
+        again = [other for other in cases("train")[case.kind] if other.truth == case.truth]
+        for asked in (case, rng.choice(again)):
+            manner = rng.choices(manners, (88, 4, 4, 4))[0]
+            lines += [asked.text, respond(asked, manner, rng)]
     return "\n".join(lines)
 
 

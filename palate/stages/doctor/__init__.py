@@ -1,0 +1,156 @@
+"""`palate doctor`: whether this machine, and a recipe on it, will do what is meant."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from palate.config.load import resolved_json
+from palate.config.stages import Recipe, StageConfig
+from palate.maths.seeds import seed as named_seed
+from palate.models.precision import pick_device
+from palate.stages.context import StageContext
+from palate.stages.doctor.blueprints import Blueprints, Case
+from palate.stages.doctor.exams import examine
+from palate.stages.doctor.machine import free_disk, free_memory, machine
+from palate.stages.doctor.memory import Memory
+from palate.stages.doctor.verdicts import (
+    Exam,
+    Finding,
+    Level,
+    T,
+    attempt,
+    counted,
+    in_bytes,
+    ok,
+    problem,
+    say,
+    warning,
+)
+from palate.stages.pipeline import input_hashes
+from palate.store.runs import RunDir, StageDir, code_version, fingerprint
+
+_TIGHT = 0.8  # of free memory: predictions are off by up to a third
+
+
+class Silent:
+    """A monitor that nobody watches."""
+
+    def log(self, step: int, total: int, values: Mapping[str, float]) -> None:
+        """Nothing."""
+
+
+class Visit:
+    """One visit: prints verdicts as they come up and counts them."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.counts: Counter[Level] = Counter()
+
+    def hear(self, title: str, exam: Exam[T]) -> T | None:
+        """Print a section; its result, None when it ended with a problem."""
+        self.console.rule(f"[bold]{title}", align="left")
+        rest = attempt(exam)
+        while True:
+            try:
+                remark = next(rest)
+            except StopIteration as end:
+                return end.value
+            if isinstance(remark, Finding):
+                self.counts[remark.level] += 1
+            say(remark, self.console)
+
+
+def run(recipe: Recipe | None, *, root: Path, console: Console) -> bool:
+    """Examine this machine and, if there is one, a recipe; True when nothing is a problem."""
+    visit = Visit(console)
+    visit.hear("this machine", machine(root))
+    if recipe is not None:
+        with tempfile.TemporaryDirectory(prefix="palate-doctor-") as scratch:
+            _recipe(recipe, visit, root=root, scratch=Path(scratch))
+    problems, warnings = visit.counts["problem"], visit.counts["warning"]
+    console.print(
+        f"[bold]{counted(problems, 'problem')}, {counted(warnings, 'warning')}[/]", highlight=False
+    )
+    return not problems
+
+
+def _recipe(recipe: Recipe, visit: Visit, *, root: Path, scratch: Path) -> None:
+    """Every stage in order; what `prepare` makes goes to `scratch`, nothing to the run."""
+    finished: dict[str, Path] = {}
+    artifacts: dict[str, Path] = {}
+    contexts: dict[str, StageContext] = {}
+    blueprints = Blueprints(recipe, contexts)
+    memories: dict[str, Memory] = {}
+    run = RunDir(root / "runs", recipe.name)
+    for index, (name, config) in enumerate(recipe.stages.items(), start=1):
+        seed = named_seed(recipe.seed, name) if config.seed is None else config.seed
+        there = run.stage(index, name)
+        mark = fingerprint(
+            config.stage,
+            resolved_json(config),
+            input_hashes(config, finished),
+            seed,
+            code_version(),
+        )
+        contexts[name] = StageContext(
+            name=name,
+            folder=StageDir(scratch / there.path.name),
+            seed=seed,
+            monitor=Silent(),
+            artifacts=artifacts,
+            store_url=f"sqlite:///{scratch / 'palate.db'}",
+            project=recipe.name,
+        )
+        title = name if name == config.stage else f"{name} ({config.stage})"
+        if there.is_finished(mark):
+            finished[name] = artifacts[name] = there.path
+            visit.hear(title, _skipped(there.path))
+            continue
+        case = Case(recipe=recipe, context=contexts[name], blueprints=blueprints)
+        memory = visit.hear(title, examine(config, case))
+        if memory:
+            memories[name] = memory
+        if case.context.folder.path.is_dir():
+            artifacts[name] = case.context.folder.path
+    if memories:
+        visit.hear("memory and disk", _resources(recipe, memories, root))
+
+
+def _skipped(folder: Path) -> Exam[None]:
+    yield ok(f"finished before ({folder}); a run skips it")
+
+
+def _resources(recipe: Recipe, memories: Mapping[str, Memory], root: Path) -> Exam[None]:
+    """The predicted peak of every training stage against what is free now."""
+    yield _table(memories)
+    fits = [_fits(name, memory, recipe.stages[name]) for name, memory in memories.items()]
+    yield from (finding for finding in fits if finding.level != "ok")
+    if all(finding.level == "ok" for finding in fits):
+        yield ok("every stage fits into the memory that is free now")
+    saved, free = sum(memory.saved for memory in memories.values()), free_disk(root)
+    text = f"models and checkpoints take up to {in_bytes(saved)} of disk; {in_bytes(free)} are free"
+    yield ok(text) if saved < free else problem(text, "free some, or give another --root")
+
+
+def _fits(name: str, memory: Memory, config: StageConfig) -> Finding:
+    device = pick_device(config.compute.device)
+    free = free_memory(device)
+    text = f"{name} needs about {in_bytes(memory.peak)}; {in_bytes(free)} are free on {device}"
+    remedy = "lower compute.micro_batch_tokens, set lora.rank, or take a smaller model"
+    if memory.peak > free:
+        return problem(text, remedy)
+    return warning(text, remedy) if memory.peak > _TIGHT * free else ok(text)
+
+
+def _table(memories: Mapping[str, Memory]) -> Table:
+    parts = ("weights", "gradients", "moments", "frozen", "reward", "critic", "working", "peak")
+    table = Table("stage", *parts, box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, memory in memories.items():
+        table.add_row(name, *(in_bytes(getattr(memory, part)) for part in parts))
+    return table

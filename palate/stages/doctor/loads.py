@@ -1,0 +1,128 @@
+"""What each training stage will hold in memory, in the counts that the prediction takes."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+
+from transformers import PreTrainedModel
+
+from palate.batches.groups import TokenGroup
+from palate.config.common import LoraConfig
+from palate.config.stages import (
+    DpoConfig,
+    PpoConfig,
+    PretrainConfig,
+    RewardConfig,
+    SftConfig,
+    StageConfig,
+)
+from palate.models.adapters import add_adapter
+from palate.models.precision import has_fast_bf16, pick_device
+from palate.stages.doctor.memory import Load, Memory, Shape, predicted_memory, shape_of
+from palate.training.improve import OnPolicyConfig
+
+_LOGPROBS, _WITH_ENTROPY = 3, 6
+
+
+def pretrain_memory(config: PretrainConfig, outline: PreTrainedModel, batch: int) -> Memory:
+    """`pretrain` with `batch` rows per update."""
+    shape = shape_of(outline)
+    tokens = min(config.compute.micro_batch_tokens, batch * config.block_tokens)
+    load = Load(trained=shape.parameters, tokens=tokens)
+    return _predicted(config, shape, load, logit_copies=_LOGPROBS)
+
+
+def fixed_memory(
+    config: SftConfig | RewardConfig | DpoConfig,
+    outline: PreTrainedModel,
+    groups: Sequence[TokenGroup],
+) -> Memory:
+    """A stage over fixed data; without groups, a full micro-batch is assumed.
+
+    DPO keeps a copy as reference, and `reward` the policy that it was made from.
+    """
+    policy = shape_of(outline)
+    shape, frozen = policy, 0
+    if isinstance(config, RewardConfig):
+        shape, frozen = _with_head(policy), policy.parameters
+    elif isinstance(config, DpoConfig) and not config.lora.rank:
+        frozen = policy.parameters
+    batch = config.batch_rows if isinstance(config, SftConfig) else config.batch_groups
+    rows = [group.k * (len(group.prompt) + max(map(len, group.responses))) for group in groups]
+    load = Load(
+        trained=trained_by(config.lora, outline) or shape.parameters,
+        frozen=frozen,
+        tokens=_micro_batch(config, max(rows, default=0), batch),
+    )
+    copies = 0 if isinstance(config, RewardConfig) else _LOGPROBS
+    return _predicted(config, shape, load, logit_copies=copies)
+
+
+def online_memory(
+    config: OnPolicyConfig,
+    outline: PreTrainedModel,
+    prompts: Sequence[TokenGroup],
+    reward: PreTrainedModel | None,
+) -> Memory:
+    """PPO, GRPO and RLOO; `reward` is the outline of a reward model, None for a function."""
+    shape = shape_of(outline)
+    judge = _with_head(shape_of(reward)) if reward else None
+    adapter = trained_by(config.lora, outline)
+    critic = 0
+    if isinstance(config, PpoConfig):
+        own = judge if judge and config.critic_from == "reward" else _with_head(shape)
+        critic = (adapter + shape.width if adapter else own.parameters) + 1
+    certified = (adapter or shape.parameters) if config.kl.control == "hard" else 0
+    longest = max((len(group.prompt) for group in prompts), default=config.prompt.max_tokens)
+    longest += config.sampling.max_tokens
+    load = Load(
+        trained=adapter or shape.parameters,
+        frozen=certified + (0 if adapter else shape.parameters),
+        reward=judge.parameters if judge else 0,
+        critic=critic,
+        tokens=_micro_batch(
+            config, config.k * longest, -(-config.batch_prompts // config.minibatches)
+        ),
+        cached_tokens=min(config.sampling.rows, config.batch_prompts * config.k) * longest,
+    )
+    return _predicted(config, shape, load, logit_copies=_WITH_ENTROPY)
+
+
+def trained_by(lora: LoraConfig, outline: PreTrainedModel) -> int:
+    """Parameters of an adapter; 0 without one."""
+    if not lora.rank:
+        return 0
+    network = add_adapter(copy.deepcopy(outline), lora, name="doctor", seed=0)
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+def _with_head(shape: Shape) -> Shape:
+    """The backbone with one output per token instead of a vocabulary."""
+    return replace(shape, parameters=shape.backbone + shape.width)
+
+
+def _micro_batch(config: StageConfig, longest: int, batch: int) -> int:
+    """Tokens of the largest micro-batch; `longest` is a group's padded area, 0 when unknown."""
+    budget = config.compute.micro_batch_tokens
+    return max(longest, min(budget, batch * longest)) if longest else budget
+
+
+def uses_bf16(config: StageConfig) -> bool:
+    """Whether the stage's matrix products run in bf16."""
+    asked = config.compute.precision
+    return asked == "bf16" or (
+        asked == "auto" and has_fast_bf16(pick_device(config.compute.device))
+    )
+
+
+def _predicted(config: StageConfig, shape: Shape, load: Load, *, logit_copies: int) -> Memory:
+    on_cpu = pick_device(config.compute.device).type == "cpu"
+    return predicted_memory(
+        shape,
+        load,
+        number_bytes=2 if uses_bf16(config) else 4,
+        logit_copies=logit_copies,
+        # A checkpoint clones weights and both moments in host memory; on a GPU the optimizer's
+        # grouped step makes one temporary of each.
+        clones_trained=3 if on_cpu else 1,
+    )
