@@ -230,11 +230,12 @@ def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     mass = blocks.sum(-1, dtype=torch.float64)
     upto = mass.cumsum(-1)
     target = uniforms[:, None] * upto[:, -1:] * _BELOW_ONE
-    block = torch.searchsorted(upto, target, right=True)
+    block = torch.searchsorted(upto, target, right=True).clamp(max=size - 1)  # NaN ends up behind
     inside = blocks[torch.arange(rows, device=block.device), block[:, 0]].double().cumsum(-1)
     rest = target - (upto - mass).gather(1, block)
     rest = torch.minimum(rest, inside[:, -1:] * _BELOW_ONE)
-    return (block * size + torch.searchsorted(inside, rest, right=True))[:, 0]
+    tokens = block * size + torch.searchsorted(inside, rest, right=True)
+    return tokens[:, 0].clamp(max=vocabulary - 1)
 
 
 def nucleus(logits: Tensor, top_p: float) -> Tensor:

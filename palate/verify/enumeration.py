@@ -7,6 +7,7 @@ log-probabilities [prompt, response]; per-token tensors are [prompt, response, t
 """
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -167,6 +168,72 @@ def best_of_n(logp: Tensor, reward: Tensor, n: int) -> Tensor:
     cumulative = logp.exp().gather(-1, order).cumsum(-1)
     below[..., 1:] = cumulative[..., :-1]
     return torch.zeros_like(logp).scatter(-1, order, cumulative**n - below**n)
+
+
+def unended(tree: Tree) -> Tensor:
+    """[response] True where a response stopped at the length limit, without end of sequence."""
+    return torch.tensor([response[-1] != tree.eos for response in tree.responses])
+
+
+def budget_coefficient(logp_ref: Tensor, reward: Tensor, budget: float) -> float:
+    """The beta at which pi* spends a mean KL of `budget` nats, by bisection on log beta."""
+    low, high = -7.0, 7.0
+    for _ in range(100):
+        middle = (low + high) / 2
+        spent = kl(pi_star(logp_ref, reward, math.exp(middle)), logp_ref).mean()
+        low, high = (middle, high) if spent > budget else (low, middle)
+    return math.exp(high)
+
+
+def standardized_optimum(logp_ref: Tensor, reward: Tensor, beta: float) -> Tensor:
+    """pi in proportion ref exp(r / (beta sigma)), sigma the deviation of r under pi itself.
+
+    Where dividing advantages by a large group's standard deviation leads, the KL being in the loss.
+    """
+    logp = logp_ref
+    for _ in range(500):
+        pi = logp.exp()
+        mean = (pi * reward).sum(-1, keepdim=True)
+        sigma = (pi * (reward - mean).square()).sum(-1, keepdim=True).sqrt()
+        target = (logp_ref + reward / (beta * sigma)).log_softmax(-1)
+        logp = (0.9 * logp + 0.1 * target).log_softmax(-1)
+    return logp
+
+
+def preferred(logp: Tensor, reward: Tensor) -> Tensor:
+    """P(y preferred to a response from logp), labels being sigmoid(r - r'); [prompt, response]."""
+    beats = torch.sigmoid(reward[..., :, None] - reward[..., None, :])
+    return (beats * logp.exp()[..., None, :]).sum(-1)
+
+
+def bradley_terry_scores(probability: Tensor) -> Tensor:
+    """Centred scores [prompt, response] that maximize the likelihood of P(i over j), by Newton.
+
+    Every pair of different responses counts once; `probability` is [prompt, response, response].
+    """
+    others = 1 - torch.eye(probability.shape[-1], dtype=probability.dtype)
+    scores = torch.zeros_like(probability[..., 0])
+    for _ in range(30):
+        fitted = torch.sigmoid(scores[..., :, None] - scores[..., None, :])
+        slope = ((probability - fitted) * others).sum(-1)
+        weight = fitted * (1 - fitted) * others
+        curvature = torch.diag_embed(weight.sum(-1)) - weight
+        step = torch.linalg.pinv(curvature, hermitian=True) @ slope[..., None]
+        scores = scores + step[..., 0]
+    return scores - scores.mean(-1, keepdim=True)
+
+
+def imitated(tree: Tree, weights: Tensor) -> Tensor:
+    """The policy log-probabilities that maximize sum_y w(y) sum_t log pi(y_t); w [prompt, response].
+
+    In every state the tokens get the weight of the responses through them.
+    """
+    counts = weights.new_zeros(len(weights), len(tree.prefixes), tree.vocabulary)
+    for response, (states, tokens, mask) in enumerate(
+        zip(tree.states, tree.tokens, tree.mask, strict=True)
+    ):
+        counts[:, states[mask], tokens[mask]] += weights[:, response, None]
+    return logp_all(tree, counts.log())
 
 
 def soft(log_ref: Tensor, q: Tensor, beta: float) -> tuple[Tensor, Tensor]:

@@ -103,7 +103,7 @@ def test_saving_again_replaces_the_folder_and_leaves_nothing_beside_it(tmp_path)
         save_policy(tiny(seed=seed), TOKENIZER, tmp_path / "policy", prompt_format="chat")
     assert [path.name for path in tmp_path.iterdir()] == ["policy"]
     loaded = load_policy(str(tmp_path / "policy"))
-    assert torch.equal(logits(loaded.network), logits(tiny(seed=1)))
+    assert torch.allclose(logits(loaded.network), logits(tiny(seed=1)), atol=1e-5)
 
 
 def test_a_failed_save_leaves_the_old_folder_alone(tmp_path):
@@ -117,7 +117,9 @@ def test_a_failed_save_leaves_the_old_folder_alone(tmp_path):
             adapter="other",
         )
     assert [path.name for path in tmp_path.iterdir()] == ["policy"]
-    assert torch.equal(logits(load_policy(str(tmp_path / "policy")).network), logits(tiny()))
+    assert torch.allclose(
+        logits(load_policy(str(tmp_path / "policy")).network), logits(tiny()), atol=1e-5
+    )
 
 
 def test_a_policy_with_an_adapter_is_saved_merged_and_its_adapter_beside(tmp_path):

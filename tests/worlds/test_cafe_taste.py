@@ -3,6 +3,8 @@
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from palate.worlds.cafe import PREFERENCES, ROWS, assess, sum_is_right, verify_amount
 from palate.worlds.cafe.menu import MENU, amount, article
@@ -40,8 +42,8 @@ WORSE = [
     (LATTE, ACCURATE, "A scone is 4.50."),
     (LATTE, ACCURATE, "A latte is 4.50 or 3.00."),
     (LATTE, RIGHT_LENGTH, "4.50."),
-    (LATTE, RIGHT_LENGTH, "A latte is 4.50. " + "My aunt keeps two old dogs near the sea. " * 1
-     + "They bark at every ship and run after the birds. The winter there is long and dark."),
+    (LATTE, RIGHT_LENGTH, "A latte is 4.50. My aunt keeps two old dogs near the sea. They bark at"
+     " every ship and run after the birds. The winter there is long and dark."),
     (LATTE, CLEAR, "The beverage valuation framework allocated 4.50 per latte transaction."),
     (THREE, ACCURATE, "Three lattes come to 12.50."),
     (THREE, ACCURATE, "Three lattes at 4.50 each make 9.00."),
@@ -204,6 +206,23 @@ def test_urging_harm_unasked_costs_safety():
     harm = assess(VEGAN, nice + " You could steal a spoon.")
     assert harm.rows[SAFE] == 0.0
     assert harm.score < assess(VEGAN, nice).score - 3
+
+
+@given(prompt=st.text(max_size=80), response=st.text(max_size=200))
+@settings(max_examples=300, deadline=None)
+def test_any_text_at_all_gets_a_score_in_range(prompt: str, response: str):
+    for asked in (prompt, LATTE, RAIN, TILL, "Are you open on Friday at 7?"):
+        judged = assess(asked, response)
+        assert -15 < judged.score < 4
+        assert all(row is None or 0 <= row <= 1 for row in judged.rows)
+
+
+@pytest.mark.parametrize(
+    "digits", ["9" * 500, "4.50" * 100, "4:50:60 7.77.77", "\u0663 \u00b2 4\u00bd"]
+)
+def test_strange_numbers_are_only_wrong(digits: str):
+    assert verify_amount(LATTE, f"A latte is {digits}.", "4.50") == 0.0
+    assert assess(LATTE, f"A latte is {digits}.").score < assess(LATTE, GOOD[LATTE]).score - 1
 
 
 def test_a_prompt_from_elsewhere_gets_a_finite_score():

@@ -85,6 +85,7 @@ def _recipe(recipe: Recipe, visit: Visit, *, root: Path, scratch: Path) -> None:
     contexts: dict[str, StageContext] = {}
     blueprints = Blueprints(recipe, contexts)
     memories: dict[str, Memory] = {}
+    responses: list[str] = []
     run = RunDir(root / "runs", recipe.name)
     for index, (name, config) in enumerate(recipe.stages.items(), start=1):
         seed = named_seed(recipe.seed, name) if config.seed is None else config.seed
@@ -110,7 +111,9 @@ def _recipe(recipe: Recipe, visit: Visit, *, root: Path, scratch: Path) -> None:
             finished[name] = artifacts[name] = there.path
             visit.hear(title, _skipped(there.path))
             continue
-        case = Case(recipe=recipe, context=contexts[name], blueprints=blueprints)
+        case = Case(
+            recipe=recipe, context=contexts[name], blueprints=blueprints, responses=responses
+        )
         memory = visit.hear(title, examine(config, case))
         if memory:
             memories[name] = memory
@@ -147,10 +150,14 @@ def _fits(name: str, memory: Memory, config: StageConfig) -> Finding:
 
 
 def _table(memories: Mapping[str, Memory]) -> Table:
-    parts = ("weights", "gradients", "moments", "frozen", "reward", "critic", "working", "peak")
-    table = Table("stage", *parts, box=None, pad_edge=False)
+    parts = {"grads": "gradients", "Adam": "moments"}
+    names = ("weights", "grads", "Adam", "copies", "reward", "critic", "working", "peak")
+    large = max(memory.peak for memory in memories.values()) >= 10 * 2**30
+    unit, power, digits = ("GiB", 30, 1) if large else ("MiB", 20, 0)
+    table = Table(unit, *names, box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
     for name, memory in memories.items():
-        table.add_row(name, *(in_bytes(getattr(memory, part)) for part in parts))
+        sizes = [getattr(memory, parts.get(part, part)) / 2**power for part in names]
+        table.add_row(name, *(f"{size:,.{digits}f}" for size in sizes))
     return table

@@ -140,11 +140,15 @@ class Blueprints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A stage that is going to run: its recipe, what it will find there, and the models so far."""
+    """A stage that is going to run: its recipe, what it will find there, and the models so far.
+
+    `responses` are demonstrations that were read on the way, to try rewards on.
+    """
 
     recipe: Recipe
     context: StageContext
     blueprints: Blueprints
+    responses: list[str]
 
 
 def trained(start: Blueprint, config: Maker) -> Blueprint:

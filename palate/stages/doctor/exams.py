@@ -19,6 +19,7 @@ from palate.config.stages import (
     SftConfig,
     StageConfig,
 )
+from palate.feedback.functions import load_function
 from palate.models.precision import has_fast_bf16, pick_device
 from palate.records import Group, Prompt
 from palate.stages import prepare
@@ -69,12 +70,14 @@ def _device(compute: ComputeConfig) -> Exam[None]:
     device = pick_device(compute.device)
     if compute.precision == "bf16" and not has_fast_bf16(device):
         yield warning(
-            f"bf16 is emulated on {device}, and slower than fp32 there", 'precision = "auto"'
+            f"bf16 is emulated on {device}, and slower than fp32 there",
+            'set compute.precision = "auto"',
         )
 
 
 def _prepare(config: PrepareConfig, case: Case) -> Exam[None]:
     """The user's function runs for real, into a folder that later stages are examined with."""
+    trial.guarded(load_function, config.function)
     fetched = [name for name in config.sources if place_of(name, case.context) == "hub"]
     if fetched:
         yield ok(f"{', '.join(fetched)}: no file here, so it will be fetched from the Hub")
@@ -95,7 +98,7 @@ def _pretrain(config: PretrainConfig, case: Case) -> Exam[Memory | None]:
     encoder = model.encoder(PromptConfig())
     groups = rendering.encoded(rows, encoder)
     yield from rendering.traps(groups, encoder)
-    yield rendering.example(groups[0], model.tokenizer)
+    yield rendering.example(groups[0], model.tokenizer, use=rows.use)
     cut = [piece for group in groups for piece in pieces(group, config.block_tokens)]
     scale = len(rows.rows) / len(groups)
     tokens = round(scale * sum(piece.num_tokens for piece in cut))
@@ -183,7 +186,7 @@ def _reward(
     if scorer is None:
         return
     whose = "of the policy" if written else "from references and demonstrations"
-    groups = written or trial.ready_made(prompts, case)
+    groups = written or trial.ready_made(prompts, case.responses)
     if groups:
         yield trial.reward_signal(scorer, groups, whose)
     else:

@@ -42,20 +42,20 @@ def fixed_memory(
     DPO keeps a copy as reference, and `reward` the policy that it was made from.
     """
     policy = shape_of(outline)
-    shape, frozen = policy, 0
+    shape, copies = policy, 0
     if isinstance(config, RewardConfig):
-        shape, frozen = _with_head(policy), policy.parameters
+        shape, copies = _with_head(policy), policy.parameters
     elif isinstance(config, DpoConfig) and not config.lora.rank:
-        frozen = policy.parameters
+        copies = policy.parameters
     batch = config.batch_rows if isinstance(config, SftConfig) else config.batch_groups
     rows = [group.k * (len(group.prompt) + max(map(len, group.responses))) for group in groups]
     load = Load(
         trained=trained_by(config.lora, outline) or shape.parameters,
-        frozen=frozen,
+        copies=copies,
         tokens=_micro_batch(config, max(rows, default=0), batch),
     )
-    copies = 0 if isinstance(config, RewardConfig) else _LOGPROBS
-    return _predicted(config, shape, load, logit_copies=copies)
+    logits = 0 if isinstance(config, RewardConfig) else _LOGPROBS
+    return _predicted(config, shape, load, logit_copies=logits)
 
 
 def online_memory(
@@ -77,7 +77,7 @@ def online_memory(
     longest += config.sampling.max_tokens
     load = Load(
         trained=adapter or shape.parameters,
-        frozen=certified + (0 if adapter else shape.parameters),
+        copies=certified + (0 if adapter else shape.parameters),
         reward=judge.parameters if judge else 0,
         critic=critic,
         tokens=_micro_batch(

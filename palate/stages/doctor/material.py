@@ -27,6 +27,8 @@ from palate.store import formats
 from palate.store.errors import BadRows, Skipped
 from palate.training.improve import OnPolicyConfig
 
+_EXAMPLES = 24
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -35,12 +37,14 @@ T_co = TypeVar("T_co", covariant=True)
 class Material(Generic[T]):
     """The rows that a stage trains on (or answers), and how one of them becomes tokens.
 
-    `max_response_tokens` is the longest response that may be read, or that will be written.
+    `max_response_tokens` is the longest response that may be read, or that will be written; `use`
+    is what training does with the tokens that count.
     """
 
     rows: Sequence[T]
     encode: Callable[[Encoder, T], TokenGroup]
     max_response_tokens: int
+    use: str = "trained"
 
 
 class Reader(Protocol[T_co]):
@@ -78,7 +82,8 @@ def unreadable(path: str, read: Reader[object]) -> Exam[int]:
     skipped = Skipped()
     good = sum(1 for _ in read(path, bad_rows=skipped))
     if skipped.count:
-        share = f"{counted(skipped.count, 'row')} of {good + skipped.count:,} cannot be read: "
+        rows = counted(good + skipped.count, "row")
+        share = f"{skipped.count:,} of {rows} cannot be read: "
         yield problem_of(skipped.first[0], how_many=share)
     return skipped.count
 
@@ -101,6 +106,7 @@ def demonstrations(config: SftConfig, case: Case) -> Exam[Material[Demonstration
         return None
     rows = sources.demonstrations(case.context, config.data)
     yield ok(f"{config.data}: {counted(len(rows), 'demonstration')}")
+    case.responses.extend(row.response for row in rows[:_EXAMPLES])
     return Material(
         rows=rows,
         encode=lambda encoder, row: encoder.encode_demonstration(row, train_on=config.train_on),
@@ -121,16 +127,18 @@ def preferences(
         f"{config.data}: {counted(len(rows), 'judged group')} to train on, {len(held):,} held out"
     )
     yield from decided([*rows, *held])
-    if isinstance(config, RewardConfig):
-        if not held:
-            yield warning(
-                "no preference is held out, so nobody will know how good the reward model is",
-                "raise held_out_fraction, here or in the judge stage",
-            )
-        encode = _whole_group
-    else:
-        encode = _judged_group
-    return Material(rows=rows, encode=encode, max_response_tokens=config.max_response_tokens)
+    is_reward = isinstance(config, RewardConfig)
+    if is_reward and not held:
+        yield warning(
+            "no preference is held out, so nobody will know how good the reward model is",
+            "raise held_out_fraction, here or in the judge stage",
+        )
+    return Material(
+        rows=rows,
+        encode=_whole_group if is_reward else _judged_group,
+        max_response_tokens=config.max_response_tokens,
+        use="scored at its last token" if is_reward else "trained",
+    )
 
 
 def _whole_group(encoder: Encoder, row: PreferenceGroup) -> TokenGroup:

@@ -31,12 +31,12 @@ class Shape:
 class Load:
     """What a stage has in memory: parameter counts by role, tokens by what they are kept for.
 
-    `frozen` are copies that only compute or wait: the reference, the certified weights of a hard KL
+    `copies` only compute or wait: the reference, the certified weights of a hard KL
     budget. `tokens` is one micro-batch, `cached_tokens` the rollouts generated at once.
     """
 
     trained: int
-    frozen: int = 0
+    copies: int = 0
     reward: int = 0
     critic: int = 0
     tokens: int = 0
@@ -50,7 +50,7 @@ class Memory:
     weights: float
     gradients: float
     moments: float
-    frozen: float
+    copies: float
     reward: float
     critic: float
     working: float
@@ -59,7 +59,7 @@ class Memory:
     def peak(self) -> float:
         """All of it."""
         lasting = self.weights + self.gradients + self.moments
-        return lasting + self.frozen + self.reward + self.critic + self.working
+        return lasting + self.copies + self.reward + self.critic + self.working
 
     @property
     def saved(self) -> float:
@@ -70,7 +70,7 @@ class Memory:
 def predicted_memory(
     shape: Shape, load: Load, *, number_bytes: int, logit_copies: int, clones_trained: float
 ) -> Memory:
-    """Bytes of P weights of which T train, F frozen, R of a reward model, C of a critic, by
+    """Bytes of P weights of which T train, F in copies, R of a reward model, C of a critic, by
 
         4 P + 4 T + 8 T + 4 F + 4 R + 16 C + max(activations, cache, step)
 
@@ -103,7 +103,7 @@ def predicted_memory(
         weights=4 * (shape.parameters + adapters),
         gradients=4 * load.trained,
         moments=8 * load.trained,
-        frozen=4 * load.frozen,
+        copies=4 * load.copies,
         reward=4 * load.reward,
         critic=16 * load.critic,
         working=max(activations, cache, step),

@@ -27,7 +27,7 @@ def online_plan(config: OnPolicyConfig, prompts: int) -> Exam[None]:
         f"step, {counted(config.minibatches, 'minibatch')} of {size * config.k:,}, "
         f"{counted(config.epochs, 'epoch')} = {counted(updates, 'update')}; "
         f"{counted(config.steps, 'step')} = {counted(config.steps * updates, 'update')}, "
-        f"every prompt {config.steps * batch / prompts:.2g} times"
+        f"{_passes(config.steps * batch / prompts)} over the prompts"
     )
     if batch < config.batch_prompts:
         yield warning(
@@ -51,20 +51,24 @@ def fixed_plan(config: SftConfig | RewardConfig | DpoConfig, rows: int, noun: st
     per_pass = math.ceil(rows / batch)
     yield ok(
         f"{counted(rows, noun)}, {batch:,} per update = {counted(per_pass, 'update')} per pass; "
-        f"{config.epochs:g} passes = {counted(total, 'update')}"
+        f"{_passes(config.epochs)} = {counted(total, 'update')}"
     )
 
 
 def pretrain_plan(config: PretrainConfig, rows: int, tokens: int) -> Exam[int]:
     """Updates of pretraining, and how many rows one of them has; both counted from a sample."""
-    batch = max(1, config.batch_tokens * rows // tokens)
+    batch = min(rows, max(1, config.batch_tokens * rows // tokens))
     total = num_updates(rows, batch=batch, epochs=config.epochs)
     yield ok(
         f"about {tokens:,} tokens in {counted(rows, 'row')} of at most {config.block_tokens}; "
         f"{config.batch_tokens:,} tokens = {counted(batch, 'row')} per update; "
-        f"{config.epochs:g} passes = {counted(total, 'update')}"
+        f"{_passes(config.epochs)} = {counted(total, 'update')}"
     )
     return batch
+
+
+def _passes(n: float) -> str:
+    return f"{n:.3g} {'pass' if n == 1 else 'passes'}"
 
 
 _REGULARIZED = (
@@ -105,14 +109,16 @@ def objective(config: OnPolicyConfig) -> Exam[None]:
             "set kl.coef, or a budget with kl.control",
         )
         return
-    remedy = "" if level == "ok" else 'kl.placement = "reward", or kl.estimator = "k1_cumulative"'
+    remedy = (
+        "" if level == "ok" else 'set kl.placement = "reward", or kl.estimator = "k1_cumulative"'
+    )
     yield Finding(level=level, text=f"objective: {text} (coef {_coefficient(kl)})", remedy=remedy)
     if isinstance(config, GrpoConfig) and kl.placement == "loss":
         yield from _bent(config)
     if isinstance(config, PpoConfig) and config.gamma < 1:
         yield warning(
             f"gamma = {config.gamma} discounts the score at the end and the KL of later tokens",
-            "gamma = 1 for responses",
+            "set gamma = 1",
         )
 
 
@@ -132,18 +138,18 @@ def _bent(config: GrpoConfig) -> Exam[None]:
         yield warning(
             f'scale = "{config.scale}" divides the score but not the KL by a standard deviation: '
             "the effective coef is coef * std",
-            'scale = "none", or kl.placement = "reward"',
+            'set scale = "none", or kl.placement = "reward"',
         )
     elif config.baseline == "group_mean":
         yield warning(
             f"a group mean that includes the response itself makes the effective coef "
             f"{config.k}/{config.k - 1} of kl.coef",
-            'baseline = "leave_one_out"',
+            'set baseline = "leave_one_out"',
         )
     if config.reduction == "sequence_mean":
         yield warning(
             "sequence_mean weighs tokens of short responses more, which moves the optimum",
-            'reduction = "constant"',
+            'set reduction = "constant"',
         )
 
 

@@ -26,7 +26,7 @@ def seen(rows: Material[T], model: Blueprint, prompt: PromptConfig) -> Exam[list
     limit = rows.max_response_tokens
     yield from lengths(groups, encoder, prompt, max_response_tokens=limit)
     yield from traps(groups, encoder)
-    yield example(groups[0], model.tokenizer)
+    yield example(groups[0], model.tokenizer, use=rows.use)
     return groups
 
 
@@ -83,7 +83,7 @@ def traps(groups: Sequence[TokenGroup], encoder: Encoder) -> Exam[None]:
     if encoder.boundary_merges:
         yield warning(
             f"{encoder.boundary_merges:,} of {responses} would merge with the end of the prompt "
-            "into one token; they are tokenized alone, which is not how they usually look",
+            "into one token, and are tokenized alone",
             "begin responses with the space or newline that separates them from the prompt",
         )
     if encoder.foreign_responses:
@@ -151,15 +151,15 @@ def _pad(encoder: Encoder) -> Finding:
     return ok("padding: has an id of its own; masks come from lengths all the same")
 
 
-def example(group: TokenGroup, tokenizer: PreTrainedTokenizerBase) -> Text:
-    """A group's prompt and first response, token by token: trained ones green, the prompt dim."""
+def example(group: TokenGroup, tokenizer: PreTrainedTokenizerBase, *, use: str) -> Text:
+    """A group's prompt and first response, token by token: those that count are green."""
     lines = [_run("prompt", group.prompt, PROMPT, tokenizer)]
     if not group.responses:
         lines.append(Text("response: still to be written", style=TRAINED))
     for response, mask in zip(group.responses[:1], group.masks[:1], strict=True):
         marked = groupby(zip(response, mask, strict=True), key=lambda pair: pair[1])
         for trained, pairs in marked:
-            name, style = ("trained", TRAINED) if trained else ("not trained", UNTRAINED)
+            name, style = (use, TRAINED) if trained else ("not trained", UNTRAINED)
             lines.append(_run(name, [token for token, _ in pairs], style, tokenizer))
     return Text("\n").join(lines)
 

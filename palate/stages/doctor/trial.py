@@ -3,12 +3,13 @@
 import statistics
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import ParamSpec
 
+import palate
 from palate.batches.groups import token_group
-from palate.batches.padding import fitted, padded, response_mask
+from palate.batches.padding import padded, response_mask
 from palate.config.common import ComputeConfig, PromptConfig
-from palate.config.stages import SftConfig
 from palate.feedback.functions import parse_function
 from palate.interfaces import Rollout, Scorer
 from palate.maths.kl import k1
@@ -17,32 +18,35 @@ from palate.maths.seeds import seed
 from palate.models.forward import supports_tree
 from palate.models.precision import pick_device
 from palate.records import Group, Prompt, Response
-from palate.stages import sources
 from palate.stages.doctor.blueprints import Blueprint, Case
 from palate.stages.doctor.places import place_of, stage_name
 from palate.stages.doctor.verdicts import Exam, Finding, T, counted, ok, problem, warning
 from palate.stages.policies import OpenPolicy, names_model, open_scorer, with_reference
+from palate.store.errors import DataError
 from palate.training.improve import OnPolicyConfig
 from palate.training.learner import read_all
 
 _PROMPTS, _K, _TOKENS = 6, 4, 64
 _MISMATCH = 0.02  # nats per token; bf16 rounding stays below it
 
+_OURS = str(Path(palate.__file__).parent)
+
 P = ParamSpec("P")
 
 
-class UserFault(ValueError):
-    """A function of the user's own file failed: what it raised, and where."""
-
-
 def guarded(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call what may run a user's code; whatever that raises becomes a `UserFault`."""
+    """Call what runs a user's code; whatever goes wrong there becomes a ValueError with its place.
+
+    Errors that palate itself raises say what to do and stay as they are.
+    """
     try:
         return function(*args, **kwargs)
     except Exception as error:  # any code may raise anything, and finding out is the point
         last = traceback.extract_tb(error.__traceback__)[-1]
+        if isinstance(error, DataError | ValueError | OSError) and last.filename.startswith(_OURS):
+            raise
         place = f"{last.filename}, line {last.lineno}"
-        raise UserFault(f"{place}: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{place}: {type(error).__name__}: {error}") from error
 
 
 def is_function(spec: str) -> bool:
@@ -68,9 +72,8 @@ def rehearsed(
     config: OnPolicyConfig, blueprint: Blueprint, prompts: Sequence[Prompt], case: Case
 ) -> Exam[list[Group]]:
     """Sample a few responses; compare sampler with learner, and the policy with its reference."""
-    policy = _opened(config, blueprint)
     policy, reference = with_reference(
-        policy, config.lora, temperature=config.sampling.temperature, run_seed=0
+        _opened(config, blueprint), config.lora, temperature=config.sampling.temperature, run_seed=0
     )
     short = min(_TOKENS, config.sampling.max_tokens)
     sampler = policy.sampler(config.sampling.model_copy(update={"max_tokens": short}))
@@ -83,16 +86,14 @@ def rehearsed(
     budget = config.compute.micro_batch_tokens
     role = policy.role(temperature=config.sampling.temperature)
     own = read_all(role, tokens, budget=budget).logprobs
-    reference_logprobs = read_all(reference, tokens, budget=budget).logprobs
-    mask = fitted(response_mask(tokens), own.shape[1]).to(own.device)
-    kl = float(masked_sum(k1(own, reference_logprobs), mask).mean())
     sampled = padded([r.logprobs for rollouts in drawn for r in rollouts], own.dtype).to(own.device)
-    gap = float(masked_sum((fitted(sampled, own.shape[1]) - own).abs(), mask).sum() / mask.sum())
-    yield _self_kl(kl)
-    yield _agreement(gap)
+    mask = response_mask(tokens).to(own.device)
+    log_ratio = k1(own, read_all(reference, tokens, budget=budget).logprobs)
+    yield _self_kl(float(masked_sum(log_ratio, mask).mean()))
+    yield _agreement(float(masked_sum((sampled - own).abs(), mask).sum() / mask.sum()))
     return [
         Group(prompt=prompt, responses=tuple(_response(r, policy) for r in rollouts))
-        for prompt, rollouts in zip(prompts, drawn, strict=False)
+        for prompt, rollouts in zip(prompts[:_PROMPTS], drawn, strict=True)
     ]
 
 
@@ -156,22 +157,13 @@ def with_references(spec: str, prompts: Sequence[Prompt]) -> Exam[None]:
     yield problem(text, remedy) if bare == len(prompts) else warning(text, remedy)
 
 
-def ready_made(prompts: Sequence[Prompt], case: Case) -> list[Group]:
-    """Some prompts with responses that are there before any policy: references, demonstrations."""
-    texts = [row.response for row in _demonstrations(case)[: _PROMPTS * _K]]
+def ready_made(prompts: Sequence[Prompt], responses: Sequence[str]) -> list[Group]:
+    """Some prompts with what is there before any policy: their references and these responses."""
     groups = []
     for index, prompt in enumerate(prompts[:_PROMPTS]):
         own = [prompt.reference] if prompt.reference else []
-        own += texts[index::_PROMPTS]
+        own += responses[index::_PROMPTS]
         if own:
-            groups.append(
-                Group(prompt=prompt, responses=tuple(Response(text=text) for text in own))
-            )
+            texts = tuple(Response(text=text) for text in own)
+            groups.append(Group(prompt=prompt, responses=texts))
     return groups
-
-
-def _demonstrations(case: Case) -> list:
-    for config in case.recipe.stages.values():
-        if isinstance(config, SftConfig) and place_of(config.data, case.context) == "here":
-            return sources.demonstrations(case.context, config.data)
-    return []

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias, TypeVar
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from palate.store.errors import DataError
@@ -69,7 +70,7 @@ def attempt(exam: Exam[T]) -> Exam[T | None]:
 def say(remark: Remark, console: Console) -> None:
     """Print one remark: a verdict on its own lines, anything else indented."""
     if not isinstance(remark, Finding):
-        console.print(Padding(remark, (0, 0, 0, _INDENT)))
+        console.print(Padding(remark, (0, 0, 0, 2 if isinstance(remark, Table) else _INDENT)))
         return
     line = Text.assemble((f"  {remark.level:<{_INDENT - 2}}", STYLES[remark.level]), remark.text)
     console.print(_hanging(line))
@@ -79,8 +80,6 @@ def say(remark: Remark, console: Console) -> None:
 
 def _hanging(line: Text) -> RenderableType:
     """A line whose continuation is indented as far as its text."""
-    from rich.table import Table
-
     grid = Table.grid(padding=0)
     grid.add_column(width=_INDENT, no_wrap=True)
     grid.add_column()

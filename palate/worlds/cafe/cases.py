@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Literal
 
 from palate.worlds.cafe import menu, questions, unanswered
-from palate.worlds.cafe.menu import HOURS, MENU, Kind, amount, article, clock, served
+from palate.worlds.cafe.menu import HOURS, KINDS, MENU, Kind, amount, article, clock, served
 
 Split = Literal["train", "held_out"]
 
@@ -60,7 +60,7 @@ def _either(fact: bool, yes: Reply, no: Reply) -> tuple[Reply, tuple[Reply]]:
 
 def _prices() -> Iterator[Case]:
     for item in MENU.values():
-        gaps = _gaps(a=article(item.name), name=item.name, many=item.name + "s")
+        gaps = _gaps(a=article(item.name), name=item.name)
         truth = Reply("price", gaps | {"amount": amount(item.cents)})
         wrong = [other.cents for other in MENU.values() if other is not item]
         lies = tuple(Reply("price", gaps | {"amount": amount(cents)}) for cents in wrong)
@@ -158,15 +158,7 @@ def _place() -> Iterator[Case]:
 
 def _suggestions(ask: str, names: tuple[str, ...], occasion: str) -> tuple[Reply, ...]:
     return tuple(
-        Reply(
-            ask,
-            _gaps(
-                a=article(name),
-                name=name,
-                charm=MENU[name].charm,
-                occasion=occasion.replace("I am", "you are"),
-            ),
-        )
+        Reply(ask, _gaps(a=article(name), charm=MENU[name].charm, occasion=occasion))
         for name in names
     )
 
@@ -211,3 +203,10 @@ def all_cases() -> tuple[Case, ...]:
     """Every question of the world, each text once, in a fixed order."""
     makers = (_menu, _hours, _prices, _sums, _advice, _place, _unanswered)
     return tuple(case for make in makers for case in make())
+
+
+@lru_cache(maxsize=2)
+def cases_of(split: Split) -> dict[Kind, tuple[Case, ...]]:
+    """The questions of a split by kind."""
+    every = [case for case in all_cases() if case.split == split]
+    return {kind: tuple(case for case in every if case.kind == kind) for kind in KINDS}

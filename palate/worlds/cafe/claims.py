@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from palate.worlds.cafe import lexicon, menu
 from palate.worlds.cafe.menu import HOURS, MENU
@@ -52,27 +53,39 @@ def _counts(words: Sequence[str], index: int) -> bool:
     return bool(following) and (following[0] in ITEMS or following[0] in lexicon.COUNTED)
 
 
-def amounts(words: Sequence[str]) -> Iterator[tuple[int, int, dict[str, int], bool]]:
-    """Each amount of a sentence: (index, cents, the basket it is said of, whether it is "each").
+class Amount(NamedTuple):
+    """An amount of money in a sentence, the basket it is said of, and whether it is for each."""
 
-    The basket is what was named since the last amount or, after "<amount> for", what follows.
-    """
+    index: int
+    cents: int
+    basket: dict[str, int]
+    each: bool
+
+
+def _basket_behind(words: Sequence[str], index: int) -> tuple[dict[str, int], int]:
+    """The basket in "<amount> for <basket>", and the index of its last word."""
+    basket: dict[str, int] = {}
+    if words[index + 1 : index + 2] == ("for",):
+        while index + 1 < len(words) and not words[index + 1][0].isdecimal():
+            index += 1
+            if name := ITEMS.get(words[index]):
+                basket[name] = basket.get(name, 0) + count_before(words, index)
+    return basket, index
+
+
+def amounts(words: Sequence[str]) -> Iterator[Amount]:
+    """Each amount of a sentence, said of what follows "for" or else of what was named before."""
     said: dict[str, int] = {}
     index = 0
     while index < len(words):
         word = words[index]
         if name := ITEMS.get(word):
             said[name] = said.get(name, 0) + count_before(words, index)
-        elif word[0].isdigit() and not _counts(words, index):
+        elif word[0].isdecimal() and not _counts(words, index):
             at, cents = index, round(float(word.replace(":", ".")) * 100)
             each = words[index - 1 : index] == ("at",) or words[index + 1 : index + 2] == ("each",)
-            behind: dict[str, int] = {}
-            if words[index + 1 : index + 2] == ("for",):
-                while index + 1 < len(words) and not words[index + 1][0].isdigit():
-                    index += 1
-                    if name := ITEMS.get(words[index]):
-                        behind[name] = behind.get(name, 0) + count_before(words, index)
-            yield at, cents, behind or said, each
+            behind, index = _basket_behind(words, index)
+            yield Amount(at, cents, behind or said, each)
             if not each:
                 said = {}
         index += 1
@@ -80,16 +93,19 @@ def amounts(words: Sequence[str]) -> Iterator[tuple[int, int, dict[str, int], bo
 
 def _count_amounts(claims: Claims, question: Question, words: Sequence[str], start: int) -> None:
     asked = dict(question.basket) if question.total else {}
+    prices = [MENU[name].cents for name in asked]
     for index, cents, said, each in amounts(words):
-        if each and not said and question.kind == "sum":
+        if said:
+            true = cents == menu.total_cents(said)
+            line = each and any(cents == MENU[name].cents for name in said) and not true
+        else:
+            true = cents == question.total and not (each and question.kind == "sum")
+            line = not true and (each or cents in prices)
+        if line:
             continue
-        unit = each and any(MENU[name].cents == cents for name in said or asked)
-        true = cents == (menu.total_cents(said) if said else question.total)
-        if asked and said in ({}, asked) and (true or not unit):
-            line = not said and cents in [MENU[name].cents for name in asked]
-            if true or not line:
-                claims.answer(true, start + index)
-        elif said and not (true or unit):
+        if asked and said in ({}, asked):
+            claims.answer(true, start + index)
+        elif said and not true:
             claims.wrong += 1
         elif asked and not said.keys() <= asked.keys():
             claims.beside += 1
@@ -130,24 +146,23 @@ def _is_true_of_day(
     question: Question, day: str, clause: Sequence[str], yes: bool | None
 ) -> bool | None:
     """Whether what a clause says of a day is true; None when it says nothing that was asked."""
-    hours = HOURS[day]
-    times = _times(clause)
+    hours, times = HOURS[day], _times(clause)
     asked = day == question.day
-    shut = not lexicon.SHUT.isdisjoint(clause) or (_negated(clause) and "open" in clause)
     if asked and question.hour is not None and len(times) == 1:
         times -= {question.hour % 12}
-    if hours is None:
-        opened = bool(times) or yes is True or "open" in clause
-        return True if shut or yes is False else False if opened else None
-    if not _times_are_true(times, hours, clause):
+    opened = bool(times) or "open" in clause
+    shut = not lexicon.SHUT.isdisjoint(clause) or (_negated(clause) and "open" in clause)
+    if hours is not None and not _times_are_true(times, hours, clause):
         return False
-    if asked and question.ask == "whether":
-        said = yes if yes is not None else not shut
-        return (
-            said == question.truth if yes is not None or shut or times or "open" in clause else None
-        )
+    if hours is None or (asked and question.ask == "whether"):
+        if yes is None and not (opened or shut):
+            return None
+        said = yes if yes is not None and not (shut and yes) else not shut
+        return said == (question.truth if hours and asked else hours is not None)
+    if shut:
+        return False
     target = hours[question.ask == "closes"] % 12
-    return False if shut else True if target in times or (times and not asked) else None
+    return True if target in times or (times and not asked) else None
 
 
 def _count_hours(claims: Claims, question: Question, sentence: Sentence, start: int) -> None:
@@ -170,7 +185,7 @@ def _count_hours(claims: Claims, question: Question, sentence: Sentence, start: 
 def _count_polarity(claims: Claims, question: Question, sentence: Sentence, start: int) -> None:
     """Counts what a sentence says about a yes-or-no question of the menu or the house.
 
-    A bare yes counts; so does one with a sentence about what was asked, not about something else.
+    A yes counts when it stands alone or with what was asked, not with something else.
     """
     asked = {name for name, _ in question.basket}
     votes: set[bool] = set()
@@ -180,7 +195,8 @@ def _count_polarity(claims: Claims, question: Question, sentence: Sentence, star
             votes.add(not _negated(clause))
     yes = _yes_or_no(sentence)
     other = THINGS.keys() | lexicon.VEGAN | lexicon.NUTS
-    if yes is not None and (votes or other.isdisjoint(sentence.words)):
+    alone = other.isdisjoint(sentence.words) or sentence.clauses[0][:2] in lexicon.BRIEF
+    if yes is not None and (votes or alone):
         votes.add(yes)
     for vote in votes:
         claims.answer(vote == question.truth, start)

@@ -2,11 +2,12 @@
 
 import random
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from palate.worlds.cafe import answers, asides, menu
-from palate.worlds.cafe.cases import Case, capital
-from palate.worlds.cafe.grammar import EVERY, KNOWABLE, Manner, cases, respond
-from palate.worlds.cafe.menu import HOURS, MENU, Kind, amount, clock
+from palate.worlds.cafe.cases import Case, capital, cases_of
+from palate.worlds.cafe.grammar import KNOWABLE, Manner, respond
+from palate.worlds.cafe.menu import HOURS, KINDS, MENU, Kind, amount, clock
 
 GUESTS = (
     "a nurse",
@@ -54,9 +55,9 @@ FACTS = {
     "is_shut": ("We are closed on {day}.",),
     "then": ("We are open at {at} on {day}.",),
     "not_then": ("We are closed at {at} on {day}.",),
+    "advice": ("{Occasion}: {a}.", "{Occasion} there is {a}: {charm}."),
 }
-"""How the board by the door words what an answer would begin with yes or no."""
-
+"""How the board by the door says what needs a question to be said otherwise."""
 
 STUDY: dict[Kind, int] = {
     "menu": 17,
@@ -73,7 +74,21 @@ STUDY: dict[Kind, int] = {
 
 def _case(rng: random.Random, kinds: Sequence[Kind]) -> Case:
     kind = rng.choices(kinds, [STUDY[kind] for kind in kinds])[0]
-    return rng.choice(cases("train")[kind])
+    return rng.choice(cases_of("train")[kind])
+
+
+def _key(case: Case) -> str:
+    return f"{case.truth.ask} {sorted(case.truth.gaps.items())}"
+
+
+@lru_cache(maxsize=1)
+def _wordings() -> dict[str, list[Case]]:
+    """The questions that have the same answer."""
+    found: dict[str, list[Case]] = {}
+    for cases in cases_of("train").values():
+        for case in cases:
+            found.setdefault(_key(case), []).append(case)
+    return found
 
 
 def _board(rng: random.Random) -> str:
@@ -91,9 +106,8 @@ def _sheet(rng: random.Random) -> str:
     manners = (Manner(), Manner(form="jargon"), Manner(rambles=2), Manner(content="evasive"))
     lines = []
     for _ in range(2):
-        case = _case(rng, EVERY)
-        again = [other for other in cases("train")[case.kind] if other.truth == case.truth]
-        for asked in (case, rng.choice(again)):
+        case = _case(rng, KINDS)
+        for asked in (case, rng.choice(_wordings()[_key(case)])):
             manner = rng.choices(manners, (88, 4, 4, 4))[0]
             lines += [asked.text, respond(asked, manner, rng)]
     return "\n".join(lines)
@@ -104,7 +118,7 @@ def _talk(rng: random.Random) -> str:
     guest = rng.choice(GUESTS)
     lines = [f"{capital(guest)} {rng.choice(GESTURES)}."]
     for _ in range(2):
-        case = _case(rng, EVERY)
+        case = _case(rng, KINDS)
         lines += [f'"{case.text}"', f'"{respond(case, Manner(), rng)}"']
     return "\n".join(lines)
 

@@ -3,13 +3,12 @@
 import itertools
 import random
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from palate.records import Demonstration, Message, Prompt, user_prompt
 from palate.worlds.cafe import answers, asides, questions
-from palate.worlds.cafe.cases import Case, Reply, Split, all_cases
-from palate.worlds.cafe.menu import Kind
+from palate.worlds.cafe.cases import Case, Reply, Split, cases_of
+from palate.worlds.cafe.menu import KINDS, Kind
 
 SHARES: dict[Kind, int] = {
     "menu": 14,
@@ -23,8 +22,7 @@ SHARES: dict[Kind, int] = {
 }
 """How often each kind of question is asked (per cent)."""
 
-KNOWABLE: tuple[Kind, ...] = ("menu", "hours", "price", "sum", "advice", "place")
-EVERY: tuple[Kind, ...] = (*KNOWABLE, "unknowable", "harmful")
+KNOWABLE: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in ("unknowable", "harmful"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +61,12 @@ class Manner:
     greeting: str = ""
     farewell: str = ""
 
-    @property
-    def good(self) -> bool:
-        """Whether nothing is wrong with it."""
-        return self.content == "right" and self.form == "plain" and not self.rambles
-
-
-@lru_cache(maxsize=2)
-def cases(split: Split) -> dict[Kind, tuple[Case, ...]]:
-    """The cases of a split by kind."""
-    every = [case for case in all_cases() if case.split == split]
-    return {kind: tuple(case for case in every if case.kind == kind) for kind in SHARES}
-
 
 def ask(split: Split, n: int, *, seed: int) -> list[Asked]:
     """n distinct questions of a split; kinds come by their shares until one runs out."""
     rng = random.Random(f"cafe prompts {split} {seed}")
     waiting: dict[Kind, list[Asked]] = {}
-    for kind, of_kind in cases(split).items():
+    for kind, of_kind in cases_of(split).items():
         pairs = list(itertools.product(of_kind, questions.GREETINGS))
         waiting[kind] = [
             Asked.of(case, greeting) for case, greeting in rng.sample(pairs, len(pairs))
@@ -141,7 +127,7 @@ def demonstrations(n: int, *, seed: int) -> list[Demonstration]:
     rng = random.Random(f"cafe demonstrations {seed}")
     written: list[Demonstration] = []
     for kind in rng.choices(list(SHARES), list(SHARES.values()), k=n):
-        asked = Asked.of(rng.choice(cases("train")[kind]), rng.choice(questions.GREETINGS))
+        asked = Asked.of(rng.choice(cases_of("train")[kind]), rng.choice(questions.GREETINGS))
         response = respond(asked.case, some_manner(kind, rng), rng)
         turns = (
             Message(role="user", content=asked.text),
@@ -159,24 +145,33 @@ def prompts(split: Split, n: int, *, seed: int) -> list[Prompt]:
 WORSE: dict[str, tuple[tuple[Kind, ...], tuple[Manner, ...]]] = {
     "direct": (KNOWABLE, (Manner(content="evasive"),)),
     "accurate": (KNOWABLE, (Manner(content="wrong"),)),
-    "right_length": (EVERY, (Manner(rambles=3), Manner(form="short"))),
-    "clear": (EVERY, (Manner(form="jargon"),)),
+    "right_length": (KINDS, (Manner(rambles=3), Manner(form="short"))),
+    "clear": (KINDS, (Manner(form="jargon"),)),
     "admits_uncertainty": (("unknowable",), (Manner(content="wrong"),)),
     "safe": (("harmful",), (Manner(content="wrong"),)),
 }
 """For each row of the taste: the kinds it can be seen on, and manners that fail in it alone."""
 
 
-def probe_pairs(n: int, *, seed: int) -> list[tuple[str, Prompt, str, str]]:
-    """n of (row, held-out prompt, better, worse): pairs that differ in one row of the taste."""
+class Probe(NamedTuple):
+    """Two responses to a held-out prompt that differ in one row of the taste."""
+
+    row: str
+    prompt: Prompt
+    better: str
+    worse: str
+
+
+def probe_pairs(n: int, *, seed: int) -> list[Probe]:
+    """n probes, the rows by turns: does a judge prefer the better response?"""
     rng = random.Random(f"cafe probes {seed}")
-    pairs: list[tuple[str, Prompt, str, str]] = []
+    probes: list[Probe] = []
     for row in itertools.islice(itertools.cycle(WORSE), n):
         kinds, manners = WORSE[row]
-        case = rng.choice(cases("held_out")[rng.choice(kinds)])
-        asked = Asked.of(case, rng.choice(questions.GREETINGS))
+        case = rng.choice(cases_of("held_out")[rng.choice(kinds)])
+        prompt = Asked.of(case, rng.choice(questions.GREETINGS)).prompt
         wording = rng.random()
         better = respond(case, Manner(), random.Random(wording))
         worse = respond(case, rng.choice(manners), random.Random(wording))
-        pairs.append((row, asked.prompt, better, worse))
-    return pairs
+        probes.append(Probe(row, prompt, better, worse))
+    return probes

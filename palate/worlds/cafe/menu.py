@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Kind = Literal["menu", "hours", "price", "sum", "advice", "place", "unknowable", "harmful"]
 """What a guest's question is about."""
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Basket = Mapping[str, int]
 """How many of each item, by the item's name."""
@@ -13,7 +15,7 @@ Basket = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Something on the menu; `charm` is what one says of it, `with_nuts` and `vegan` are facts.
+    """Something on the menu; `charm` is the good thing one says of it.
 
     >>> MENU["latte"].cents
     450
@@ -21,7 +23,7 @@ class Item:
 
     name: str
     cents: int
-    course: str
+    course: Literal["drink", "food"]
     vegan: bool
     with_nuts: bool
     charm: str

@@ -22,6 +22,8 @@ PRICE = (
     "Can you tell me what {a} costs?",
     "How much for one {name}?",
     "What would {a} cost me?",
+    "Tell me the price of {a}, please.",
+    "How much would {a} be?",
 )
 SUM = (
     "How much are {basket}?",
@@ -102,7 +104,7 @@ NAMING = {
     "street": (
         "Which street are you on?",
         "What street is the cafe on?",
-        "What is your address?",
+        "On which street is the cafe?",
         "What is the name of your street?",
     ),
     "door": (

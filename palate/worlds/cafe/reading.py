@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from palate.worlds.cafe.lexicon import CLASSES, CONTRACTIONS, FAULTS, VERBS, WORDS
 
-_TOKEN = re.compile(r"\d+(?:[.:]\d+)?|[^\W\d_]+(?:['-][^\W\d_]+)*|[.!?]+|[,;:]|\S")
+_TOKEN = re.compile(r"\d+(?:[.:]+\d+)*|[^\W\d_]+(?:['-][^\W\d_]+)*|[.!?]+|[,;:]|\S")
+_NUMBER = re.compile(r"\d{1,6}(?:[.:]\d{1,2})?")
 _QUIET = frozenset("\"'()$-")
 
 
@@ -40,21 +41,21 @@ def read(text: str) -> Reading:
     start = begin = 0
     for token in (*_TOKEN.findall(text.lower().replace("\u2019", "'")), ""):
         mark = token[:1]
-        if mark in ",;:.!?":  # the empty token ends the text
+        if mark in ".!?,;:":  # as the empty token is, which ends the text
             if len(words) > begin:
                 clauses.append(tuple(words[begin:]))
                 begin = len(words)
-            if mark not in ",;:" or not mark:
-                if clauses:
-                    sentences.append(Sentence(tuple(clauses), tuple(words[start:]), token[-1:]))
+            if clauses and mark in ".!?":
+                sentences.append(Sentence(tuple(clauses), tuple(words[start:]), token[-1:]))
                 clauses, start = [], begin
+        elif token in CONTRACTIONS:
+            words.extend(CONTRACTIONS[token])
+        elif token.endswith("n't"):
+            words.extend((token[:-3], "not"))
+        elif mark.isdecimal() and not _NUMBER.fullmatch(token):
+            words.append("#")
         elif token not in _QUIET:
-            if token in CONTRACTIONS:
-                words.extend(CONTRACTIONS[token])
-            elif token.endswith("n't"):
-                words.extend((token[:-3], "not"))
-            else:
-                words.append(token.removesuffix("'s"))
+            words.append(token.removesuffix("'s"))
     return Reading(tuple(sentences), tuple(words))
 
 
@@ -70,7 +71,7 @@ def ramp(value: float, *, zero: float, one: float) -> float:
 
 def _known(words: Iterable[str]) -> int:
     return sum(
-        word in WORDS or word[0].isdigit() or word.removesuffix("s").removesuffix("'") in WORDS
+        word in WORDS or word[0].isdecimal() or word.removesuffix("s").removesuffix("'") in WORDS
         for word in words
     )
 
@@ -84,7 +85,7 @@ def _faults(sentence: Sentence) -> int:
     """How often a sentence breaks the grammar of function words (`lexicon.FAULTS`)."""
     words = sentence.words
     classes = ",".join(
-        "".join(CLASSES.get(word, "n" if word[0].isdigit() else "o") for word in clause)
+        "".join(CLASSES.get(word, "n" if word[0].isdecimal() else "o") for word in clause)
         for clause in sentence.clauses
     )
     faults = len(FAULTS.findall(f"^{classes}{sentence.end or '$'}"))

@@ -5,6 +5,7 @@ response is as they like it and 0 where it is not, and no row is worth anything 
 no sense.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from palate.worlds.cafe import lexicon
@@ -27,7 +28,10 @@ PREFERENCES = {
 """What people prefer, and over what."""
 
 WEIGHTS = (3.0, 3.5, 2.0, 2.0, 4.0, 5.0)
+"""What a row is worth, in nats of an annotator's log-odds (noise 1)."""
+
 CENTERS = (0.86, 0.8, 0.76, 0.92, 0.7, 0.77)
+"""The mean row of a demonstration, so that its mean score is near 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +54,28 @@ class _Content:
     virtue: float
 
 
-def _content(question: Question, reading: Reading) -> _Content:
-    match question.kind:
-        case "unknowable":
-            return _candor(reading)
-        case "harmful":
-            return _safety(reading)
-        case _:
-            return _truth(question, reading)
+def _clauses(reading: Reading) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Each clause that is not part of a question, after how many words it begins."""
+    start = 0
+    for sentence in reading.sentences:
+        for clause in sentence.clauses:
+            if sentence.end != "?":
+                yield start, clause
+            start += len(clause)
+
+
+def _promptness(starts: Sequence[int]) -> float:
+    """1 when what was asked for begins within 14 words, 0 when it never comes."""
+    return ramp(min(starts), zero=50, one=14) if starts else 0.0
 
 
 def _truth(question: Question, reading: Reading) -> _Content:
     claims = claims_of(question, reading.sentences)
     said = claims.right + claims.wrong
-    direct = ramp(claims.lead, zero=50, one=14) if said else 0.0
-    direct /= 1 + 0.5 * max(0, claims.beside - 1) + 0.5 * max(0, said - 4)
-    text = " ".join(reading.words)
-    if not lexicon.HEDGES.isdisjoint(reading.words) or lexicon.ADMISSION.search(text):
+    direct = _promptness([claims.lead] if said else [])
+    direct /= 1 + 0.5 * max(0, claims.beside - 1) + 0.5 * max(0, said - 4)  # lists of everything
+    hedged = not lexicon.HEDGES.isdisjoint(reading.words)
+    if hedged or lexicon.ADMISSION.search(" ".join(reading.words)):
         direct *= 0.6
     if question.kind == "other":
         direct = max(direct, 0.5)
@@ -74,35 +83,28 @@ def _truth(question: Question, reading: Reading) -> _Content:
 
 
 def _candor(reading: Reading) -> _Content:
-    admits = claims = False
-    lead = None
-    start = 0
-    for sentence in reading.sentences:
-        for clause in sentence.clauses:
-            text = " ".join(clause)
-            admission = bool(lexicon.ADMISSION.search(text)) and sentence.end != "?"
-            claim = not admission and bool(lexicon.CONFIDENT.search(text)) and sentence.end != "?"
-            admits, claims = admits or admission, claims or claim
-            lead = start if lead is None and (admission or claim) else lead
-            start += len(clause)
-    direct = ramp(lead, zero=50, one=14) if lead is not None else 0.0
-    virtue = (0.3 if claims else 1.0) if admits else 0.0 if claims else 0.4
-    return _Content(direct, virtue)
+    admissions: list[int] = []
+    claims: list[int] = []
+    for start, clause in _clauses(reading):
+        text = " ".join(clause)
+        if lexicon.ADMISSION.search(text):
+            admissions.append(start)
+        elif lexicon.CONFIDENT.search(text):
+            claims.append(start)
+    candor = (0.3 if claims else 1.0) if admissions else 0.0 if claims else 0.4
+    return _Content(_promptness(admissions + claims), candor)
 
 
 def _safety(reading: Reading) -> _Content:
-    refuses = harms = False
-    lead = None
-    start = 0
-    for sentence in reading.sentences:
-        for clause in sentence.clauses:
-            refusal = bool(lexicon.REFUSAL.search(" ".join(clause)))
-            harm = not refusal and lexicon.NEGATIONS.isdisjoint(clause) and _is_harm(clause)
-            refuses, harms = refuses or refusal, harms or harm
-            lead = start if lead is None and (refusal or harm) else lead
-            start += len(clause)
-    direct = ramp(lead, zero=50, one=14) if lead is not None else 0.0
-    return _Content(direct, (0.1 if refuses else 0.0) if harms else 1.0 if refuses else 0.7)
+    refusals: list[int] = []
+    harms: list[int] = []
+    for start, clause in _clauses(reading):
+        if lexicon.REFUSAL.search(" ".join(clause)):
+            refusals.append(start)
+        elif lexicon.NEGATIONS.isdisjoint(clause) and _is_harm(clause):
+            harms.append(start)
+    safety = (0.1 if refusals else 0.0) if harms else 1.0 if refusals else 0.7
+    return _Content(_promptness(refusals + harms), safety)
 
 
 def _is_harm(clause: tuple[str, ...]) -> bool:
@@ -114,8 +116,7 @@ def _urges_harm(reading: Reading) -> bool:
     """Whether a response brings up an act of harm and does not reject it."""
     return any(
         not lexicon.HARMFUL.isdisjoint(clause) and lexicon.NEGATIONS.isdisjoint(clause)
-        for sentence in reading.sentences
-        for clause in sentence.clauses
+        for _, clause in _clauses(reading)
     )
 
 
@@ -142,7 +143,13 @@ def assess(prompt_text: str, response: str) -> Assessment:
     question = understand(prompt_text)
     reading = read(response)
     meaning = sense(reading, question.reading)
-    content = _content(question, reading)
+    match question.kind:
+        case "unknowable":
+            content = _candor(reading)
+        case "harmful":
+            content = _safety(reading)
+        case _:
+            content = _truth(question, reading)
     virtue = meaning * content.virtue
     unasked = question.kind != "harmful" and _urges_harm(reading)
     rows = (

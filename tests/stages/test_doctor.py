@@ -1,0 +1,449 @@
+"""`palate doctor` on small recipes, healthy ones and ones with something broken in each."""
+
+import io
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+from rich.console import Console
+from rich.text import Text
+
+from palate.batches.groups import TokenGroup, token_group
+from palate.config.common import KlConfig, LoraConfig, PromptConfig
+from palate.config.load import load_recipe
+from palate.config.stages import (
+    ArchitectureConfig,
+    DpoConfig,
+    GrpoConfig,
+    PpoConfig,
+    PreferenceLoss,
+    SftConfig,
+)
+from palate.models.build import build_causal_lm, configuration, train_tokenizer
+from palate.models.roles import PlainPolicyRole
+from palate.models.tokens import Encoder
+from palate.stages import doctor
+from palate.stages.doctor import loads, plans, rendering
+from palate.stages.doctor.blueprints import outlined
+from palate.stages.doctor.memory import Load, Shape, predicted_memory, shape_of
+from palate.stages.doctor.verdicts import Finding
+from palate.stages.pipeline import run_recipe
+
+CORPUS = ["We have oat milk.", "The cafe opens at nine.", "A latte is four euros."] * 3
+TINY = """
+[pretrain]
+corpus = "corpus.jsonl"
+block_tokens = 32
+architecture = { hidden_size = 32, layers = 2, heads = 2, intermediate_size = 64, context = 96, vocabulary = 280 }
+"""
+SFT = """
+[sft]
+data = "demonstrations.jsonl"
+batch_rows = 2
+"""
+PPO = """
+[ppo]
+prompts = "prompts.jsonl"
+reward = "reward.py:length"
+sampling = { max_tokens = 8 }
+batch_prompts = 4
+k = 2
+steps = 3
+"""
+FROM_PRETRAIN = 'model = "@pretrain"\n'
+REWARD = """
+def length(prompt, response, reference):
+    return float(len(response))
+
+
+def constant(prompt, response, reference):
+    return 0.5
+
+
+def broken(prompt, response, reference):
+    return {}[prompt]
+
+
+def undefined(prompt, response, reference):
+    return float("nan")
+"""
+
+Doctor = Callable[[str], tuple[bool, str]]
+
+
+def write(path: Path, rows: Iterable[object]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture
+def examine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Doctor:
+    """Runs the doctor on a recipe in a folder with good data; says if all is well, and the text."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "corpus.jsonl", [{"text": text} for text in CORPUS])
+    asked = ["Do you have milk?", "When do you open?", "How much is it?", "Are you closed?"]
+    write(tmp_path / "prompts.jsonl", [{"prompt": text} for text in asked])
+    answers = ["Yes.", "At nine.", "Four euros.", "No, never."]
+    rows = [{"prompt": p, "completion": c} for p, c in zip(asked, answers, strict=True)]
+    write(tmp_path / "demonstrations.jsonl", rows)
+    pairs = [{"prompt": p, "chosen": c, "rejected": "No idea."} for p, c in zip(asked, answers)]
+    write(tmp_path / "pairs.jsonl", pairs)
+    (tmp_path / "reward.py").write_text(REWARD)
+
+    def run(recipe: str) -> tuple[bool, str]:
+        (tmp_path / "recipe.toml").write_text(recipe)
+        page = io.StringIO()
+        console = Console(file=page, width=400)
+        well = doctor.run(load_recipe(Path("recipe.toml")), root=Path(), console=console)
+        return well, "\n".join(line.rstrip() for line in page.getvalue().splitlines())
+
+    return run
+
+
+def said(findings: Iterable[object]) -> list[tuple[str, str]]:
+    return [(f.level, f.text) for f in findings if isinstance(f, Finding)]
+
+
+def test_a_machine_is_examined_without_a_recipe_and_without_a_trace(tmp_path: Path) -> None:
+    page = io.StringIO()
+    assert doctor.run(None, root=tmp_path / "new", console=Console(file=page, width=200))
+    assert "a tiny model trained one step" in page.getvalue()
+    assert f"torch {torch.__version__}" in page.getvalue()
+    assert "0 problems" in page.getvalue()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_healthy_recipe_is_told_what_it_will_do(examine: Doctor, tmp_path: Path) -> None:
+    well, page = examine(TINY + SFT + PPO)
+    assert well, page
+    assert "4 demonstrations, 2 per update = 2 updates per pass; 2 passes = 4 updates" in page
+    assert (
+        "4 prompts x 2 responses = 8 per step, 2 minibatches of 4, 2 epochs = 4 updates; "
+        "3 steps = 12 updates, 3 passes over the prompts"
+    ) in page
+    assert "objective: k1 in the reward maximizes E[score] - coef * KL(policy || reference)" in page
+    assert "k1 of the policy against its own reference is 0" in page
+    assert "a tokenizer learned from the corpus" in page
+    assert "BOS: exactly one in every prompt; EOS: exactly one at the end" in page
+    assert "prompt (16 tokens): <bos>|<user>|D|o| |y|o|u| |hav|e| |mil|k|?|<assistant>" in page
+    assert "trained (5 tokens): Y|e|s|.|<eos>" in page
+    assert "reward length on 4 responses from references and demonstrations: mean 8.25" in page
+    assert "every stage fits into the memory that is free now" in page
+    assert "0 problems, 0 warnings" in page
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "palate.db").exists()
+
+
+def test_rows_that_do_not_parse_are_counted_and_the_first_is_shown(
+    examine: Doctor, tmp_path: Path
+) -> None:
+    good = {"prompt": "a", "chosen": "b", "rejected": "c"}
+    write(tmp_path / "pairs.jsonl", [good, good | {"rejected": "b"}, {"prompt": "a"}, good])
+    well, page = examine(TINY + '[reward]\nmodel = "@pretrain"\ndata = "pairs.jsonl"\n')
+    assert not well
+    assert "problem   2 of 4 rows cannot be read: pairs.jsonl, row 2, field 'rejected'" in page
+    assert "the response is equal to the one it is compared with" in page
+
+
+def test_a_missing_file_is_a_problem_and_the_rest_is_examined(examine: Doctor) -> None:
+    well, page = examine(TINY + SFT.replace("demonstrations", "demonstration") + PPO)
+    assert not well
+    assert "demonstration.jsonl: no such file" in page
+    assert "-> check the name; nearest in '.': demonstrations.jsonl" in page
+    assert "3 steps = 12 updates" in page
+    assert "1 problem, 0 warnings" in page
+
+
+def test_ties_and_preferences_between_equal_texts_are_counted(
+    examine: Doctor, tmp_path: Path
+) -> None:
+    def row(texts: list[str], probability: float) -> dict[str, object]:
+        prompt = {"messages": [{"role": "user", "content": texts[0]}]}
+        group = {"prompt": prompt, "responses": [{"text": text} for text in texts]}
+        preference = {"winner": 0, "loser": 1, "probability": probability}
+        return {"group": group, "preferences": [preference]}
+
+    rows = [row(["a", "b"], 1.0), row(["c", "d"], 0.5), row(["e", "e"], 1.0), row(["f", "g"], 0.9)]
+    write(tmp_path / "pairs.jsonl", rows)
+    recipe = '[dpo]\nmodel = "@pretrain"\ndata = "pairs.jsonl"\nheld_out_fraction = 0\n'
+    well, page = examine(TINY + recipe)
+    assert well
+    assert "4 preferences, 1 tie (25.0%)" in page
+    assert "warning   1 preference between equal texts (chosen == rejected)" in page
+
+
+@pytest.mark.parametrize(("over_long", "well"), [("error", False), ("skip", True)])
+def test_rows_that_are_too_long_stop_the_stage_or_are_left_out(
+    examine: Doctor, tmp_path: Path, over_long: str, well: bool
+) -> None:
+    rows = [{"prompt": "Hi", "completion": "x" * n} for n in (5, 9, 10, 11)]
+    write(tmp_path / "demonstrations.jsonl", rows)
+    limits = f'max_response_tokens = 10\nprompt = {{ over_long = "{over_long}" }}\n'
+    is_well, page = examine(TINY + SFT + limits)
+    assert is_well is well
+    assert "2 of 4 rows (50.0%) are too long" in page
+    assert ("will be left out" in page) is well
+
+
+def test_a_policy_of_raw_text_cannot_be_asked_in_chat_format(examine: Doctor) -> None:
+    well, page = examine(TINY + SFT + 'prompt = { format = "raw" }\n' + PPO)
+    assert not well
+    assert "the tokenizer has no chat template: set prompt.format=raw" in page
+
+
+def test_a_stage_is_not_asked_for_what_it_does_not_make(examine: Doctor) -> None:
+    sampled = '[sample]\nmodels = ["@pretrain"]\nprompts = "prompts.jsonl"\nk = 2\n[judge]\n'
+    well, page = examine(TINY + sampled + '[sft]\ndata = "@judge"\n')
+    assert not well
+    assert "@judge: expected a stage that makes demonstrations.jsonl, and [judge] makes" in page
+    assert 'set ask = "best" there' in page
+    well, page = examine(TINY + sampled + 'ask = "best"\n[sft]\ndata = "@judge"\n')
+    assert well, page
+    assert "responses are not there yet; shown is a prompt of [sample]" in page
+
+
+def test_a_policy_is_no_reward_model(examine: Doctor) -> None:
+    well, page = examine(TINY + SFT + PPO.replace("reward.py:length", "@sft"))
+    assert not well
+    assert "@sft: expected a stage that makes a reward model, and this makes model" in page
+
+
+def test_what_is_on_the_hub_is_said_to_be_fetched(examine: Doctor) -> None:
+    recipe = '[sft]\nmodel = "no-such-owner/no-such-model"\ndata = "no-such-owner/no-such-data"\n'
+    well, page = examine(recipe)
+    assert well
+    assert "no-such-owner/no-such-data: no file here, so it will be fetched from the Hub" in page
+    assert "warning   no-such-owner/no-such-model: will be fetched from the Hub" in page
+
+
+def test_a_reward_without_spread_is_no_signal(examine: Doctor) -> None:
+    well, page = examine(TINY + SFT + PPO.replace("length", "constant"))
+    assert well
+    assert "mean 0.5, all equal: no signal to learn from" in page
+
+
+def test_a_reward_that_raises_is_named_with_its_line(examine: Doctor, tmp_path: Path) -> None:
+    well, page = examine(TINY + SFT + PPO.replace("length", "broken"))
+    assert not well
+    assert f"{tmp_path / 'reward.py'}, line 11: KeyError: 'Do you have milk?'" in page
+
+
+def test_a_reward_that_is_not_a_number_is_a_problem(examine: Doctor) -> None:
+    well, page = examine(TINY + SFT + PPO.replace("length", "undefined"))
+    assert not well
+    assert "reward undefined returned nan" in page
+
+
+def test_a_verifier_needs_references(examine: Doctor, tmp_path: Path) -> None:
+    recipe = TINY + SFT + PPO.replace("reward.py:length", "verifier:exact")
+    well, page = examine(recipe)
+    assert not well
+    assert "4 of 4 prompts have no reference, and verifier:exact gives 0" in page
+    write(tmp_path / "prompts.jsonl", [{"prompt": f"{n}?", "reference": str(n)} for n in range(4)])
+    well, page = examine(recipe)
+    assert well, page
+    assert "reward verifier:exact on 8 responses" in page
+    assert "mean 0.5, spread 0.5, from 0 to 1" in page
+
+
+def test_kto_needs_both_kinds_of_responses(examine: Doctor, tmp_path: Path) -> None:
+    row = {"prompt": "a", "completion": "b", "label": True}
+    write(tmp_path / "labels.jsonl", [row, row | {"completion": "c"}])
+    recipe = '[dpo]\nmodel = "@pretrain"\ndata = "labels.jsonl"\nloss = "kto"\n'
+    well, page = examine(TINY + recipe)
+    assert not well
+    assert "labels.jsonl: 2 desirable and 0 undesirable responses: KTO compares the two" in page
+
+
+def test_prepared_tables_are_read_by_later_stages_before_anything_has_run(
+    examine: Doctor, tmp_path: Path
+) -> None:
+    (tmp_path / "tables.py").write_text(
+        "from palate.records import user_prompt\n\n"
+        "def prepare(sources, seed):\n"
+        "    return {'prompts': [user_prompt(f'{n}?') for n in range(7)]}\n"
+    )
+    prepared = '[data]\nstage = "prepare"\nfunction = "tables.py:prepare"\n'
+    well, page = examine(prepared + TINY + PPO.replace("prompts.jsonl", "@data") + FROM_PRETRAIN)
+    assert well, page
+    assert "tables.py:prepare ran and made prompts (7 rows)" in page
+    assert "@data: 7 distinct prompts" in page
+    assert not (tmp_path / "runs").exists()
+    _, page = examine(prepared)
+    run_recipe(load_recipe(Path("recipe.toml")), root=Path(), console=Console(quiet=True))
+    _, page = examine(prepared)
+    assert "finished before (runs/run/01-data); a run skips it" in page
+
+
+def test_a_model_that_does_not_fit_is_a_problem(examine: Doctor) -> None:
+    huge = TINY.replace("hidden_size = 32, layers = 2", "hidden_size = 65536, layers = 40")
+    well, page = examine(huge + SFT)
+    assert not well
+    assert "sft needs about" in page
+    assert "-> lower compute.micro_batch_tokens, set lora.rank, or take a smaller model" in page
+
+
+def test_responses_that_would_merge_with_the_prompt_are_counted(
+    examine: Doctor, tmp_path: Path
+) -> None:
+    rows = [{"prompt": "We h", "completion": "ave"}, {"prompt": "We have", "completion": " oat"}]
+    write(tmp_path / "demonstrations.jsonl", rows)
+    recipe = TINY.replace("280", "300") + SFT + 'prompt = { format = "raw" }\n'
+    well, page = examine(recipe)
+    assert well
+    assert "1 of 2 responses would merge with the end of the prompt into one token" in page
+
+
+def tokenizer(pad: str = "<pad>"):
+    made = train_tokenizer(CORPUS, vocabulary=280, chat="palate")
+    made.pad_token = pad
+    return made
+
+
+def test_padding_with_eos_is_declared_safe() -> None:
+    group = token_group("p", (1, 9), ((9, 2),))
+    encoder = Encoder(tokenizer(pad="<eos>"), PromptConfig())
+    ((level, text),) = said(rendering.traps([group], encoder))
+    assert level == "ok"
+    assert "pads with EOS, which is safe here: masks come from lengths" in text
+
+
+def test_a_second_bos_and_a_second_eos_are_problems() -> None:
+    encoder = Encoder(tokenizer(), PromptConfig())
+    bos, eos = 1, 2
+    group = token_group("p", (bos, bos, 9), ((9, eos, eos),))
+    problems = [text for level, text in said(rendering.traps([group], encoder)) if level != "ok"]
+    assert problems[0].startswith("BOS: between 2 and 2 in a prompt")
+    assert problems[1].startswith("EOS: 1 of 1 response have more than one per turn")
+
+
+def test_the_tokens_that_count_are_green() -> None:
+    own = tokenizer()
+    ids = [own.convert_tokens_to_ids(token) for token in ("<user>", "H", "i", "<eos>")]
+    user, h, i, eos = ids
+    group = TokenGroup(
+        id="p",
+        prompt=(user, h),
+        responses=((i, eos, user, h, i, eos),),
+        masks=((True, True, False, False, True, True),),
+    )
+    shown = rendering.example(group, own, use="trained")
+    assert styled(shown, rendering.TRAINED) == ["i", "<eos>", "i", "<eos>"]
+    assert styled(shown, rendering.UNTRAINED) == ["<user>", "H"]
+    assert shown.plain.split("\n")[0] == "prompt (2 tokens): <user>|H"
+
+
+def styled(text: Text, style: str) -> list[str]:
+    return [text.plain[span.start : span.end] for span in text.spans if span.style == style]
+
+
+def test_every_placement_and_estimator_of_the_kl_has_an_objective() -> None:
+    fields = KlConfig.model_fields
+    estimators = get_args(fields["estimator"].annotation)
+    expected = {("reward", "k1"), *(("loss", estimator) for estimator in estimators)}
+    assert set(plans.OBJECTIVES) == expected
+    assert set(plans.PREFERENCE_OBJECTIVES) == set(get_args(PreferenceLoss))
+
+
+@pytest.mark.parametrize(
+    ("placement", "estimator", "level"),
+    [
+        ("reward", "k1", "ok"),
+        ("loss", "k1_cumulative", "ok"),
+        ("loss", "k2", "warning"),
+        ("loss", "k3", "warning"),
+        ("loss", "k1", "problem"),
+    ],
+)
+def test_only_the_whole_sequence_kl_is_the_regularized_objective(
+    placement: str, estimator: str, level: str
+) -> None:
+    kl = KlConfig.model_validate({"placement": placement, "estimator": estimator})
+    (verdict,) = said(plans.objective(PpoConfig(kl=kl)))
+    assert verdict[0] == level
+    assert ("E[score] - coef * KL(policy || reference)" in verdict[1]) is (level == "ok")
+
+
+def test_what_scales_advantages_changes_the_effective_coefficient() -> None:
+    kl = KlConfig(placement="loss", estimator="k3_cumulative")
+    bent = said(plans.objective(GrpoConfig(kl=kl, baseline="group_mean", k=4)))
+    assert bent[1][1].endswith("makes the effective coef 4/3 of kl.coef")
+    assert len(said(plans.objective(GrpoConfig(baseline="group_mean")))) == 1
+
+
+def test_minibatches_that_do_not_divide_and_missing_prompts_are_warned_of() -> None:
+    config = GrpoConfig(batch_prompts=16, minibatches=4, k=2, steps=1)
+    verdicts = said(plans.online_plan(config, 10))
+    assert verdicts[0][1].startswith("10 prompts x 2 responses = 20 per step, 4 minibatches of 6")
+    assert "there are only 10 prompts: a step has 10, not batch_prompts = 16" in verdicts[1][1]
+    assert "10 prompts do not split into 4 equal minibatches" in verdicts[2][1]
+
+
+SHAPE = Shape(
+    parameters=1000, backbone=900, width=8, layers=2, feed_forward=32, vocabulary=50, cached=16
+)
+
+
+def test_memory_is_the_sum_of_what_stays_and_the_largest_of_what_comes_and_goes() -> None:
+    load = Load(trained=1000, copies=1000, reward=900, critic=901, tokens=10, cached_tokens=100)
+    memory = predicted_memory(SHAPE, load, number_bytes=4, logit_copies=3, clones_trained=1)
+    # activations: 10 * (4 * (48 * 8 + 16 * 32) + 16 * 8) + 4 * 10 * 50 * 3
+    assert memory.working == 10 * (4 * (384 + 512) + 128) + 6000
+    assert memory.peak == 16_000 + 4_000 + 3_600 + 14_416 + memory.working
+    cached = predicted_memory(
+        SHAPE,
+        Load(trained=1000, cached_tokens=1000),
+        number_bytes=2,
+        logit_copies=3,
+        clones_trained=1,
+    )
+    assert cached.working == 2 * 2 * 1000 * 16
+
+
+def test_an_adapter_trains_little_and_needs_no_copy_for_the_reference() -> None:
+    outline = small_outline("llama")
+    parameters = sum(p.numel() for p in outline.parameters())
+    whole = loads.fixed_memory(DpoConfig(), outline, ())
+    adapted = loads.fixed_memory(DpoConfig(lora=LoraConfig(rank=2)), outline, ())
+    # Four square projections and three of the feed-forward layer, in each of two layers.
+    adapter = 2 * 2 * (4 * (32 + 32) + 3 * (32 + 64))
+    assert (whole.copies, adapted.copies) == (4 * parameters, 0)
+    assert (whole.gradients, adapted.gradients) == (4 * parameters, 4 * adapter)
+    assert adapted.weights == 4 * (parameters + adapter)
+    assert loads.fixed_memory(SftConfig(), outline, ()).copies == 0
+
+
+def small_outline(kind: str):
+    architecture = ArchitectureConfig(
+        type=kind, hidden_size=32, layers=2, heads=2, intermediate_size=64, vocabulary=280
+    )
+    return outlined(configuration(architecture, tokenizer()))
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_predicted_activations_are_those_that_autograd_saves(kind: str) -> None:
+    def saved(layers: int) -> tuple[int, float]:
+        architecture = ArchitectureConfig(
+            type=kind, hidden_size=64, layers=layers, heads=4, intermediate_size=256, context=64
+        )
+        network = build_causal_lm(architecture, tokenizer(), seed=0)
+        groups = [token_group(str(n), (1,) * 32, ((5,) * 32,)) for n in range(4)]
+        own = {p.untyped_storage().data_ptr() for p in network.parameters()}
+        kept: dict[int, torch.Tensor] = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            PlainPolicyRole(network, layout="rows", temperature=1.0)(groups)
+        measured = sum(t.untyped_storage().nbytes() for at, t in kept.items() if at not in own)
+        shape = shape_of(network)
+        load = Load(trained=0, tokens=4 * 64)
+        memory = predicted_memory(shape, load, number_bytes=4, logit_copies=3, clones_trained=0)
+        return measured, memory.working
+
+    (few, fewer_predicted), (many, more_predicted) = saved(2), saved(4)
+    assert many - few == pytest.approx(more_predicted - fewer_predicted, rel=0.2)
