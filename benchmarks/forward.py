@@ -1,23 +1,24 @@
-"""Group forward and backward against a plain padded transformers forward with full logits.
+"""Forward and backward over groups against a plain padded forward of transformers.
 
-python benchmarks/forward.py: seconds of CPU time per batch and ratios; a ratio above 1 means that
-the group forward is faster.
+Both sides score the same responses in micro-batches of the same token budget and backpropagate the
+same loss. The plain side has one right-padded row per response and keeps the logits of all tokens.
 """
 
 import argparse
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
+from measure import machine, paired, peak_mebibytes
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from palate.batches.groups import TokenGroup, token_group
-from palate.models.forward import group_hidden, supports_tree, token_scores
+from palate.models.forward import group_hidden, token_scores
 from palate.models.layout import Layout, choose, plan
 
 VOCABULARY = 1024
+Score = Callable[[PreTrainedModel, Sequence[TokenGroup]], Tensor]
 
 
 def llama() -> PreTrainedModel:
@@ -50,58 +51,41 @@ def random_groups(number: int, *, prompt: int, k: int, response: int) -> list[To
 
 
 def plain_logprobs(network: PreTrainedModel, groups: Sequence[TokenGroup]) -> Tensor:
-    """As most trainers do it: one right-padded row per response, logits everywhere."""
+    """Log-probability of each response, as most trainers compute it."""
     rows = [(*g.prompt, *r) for g in groups for r in g.responses]
     starts = torch.tensor([len(g.prompt) for g in groups for _ in g.responses])[:, None]
     ends = torch.tensor([len(row) for row in rows])[:, None]
-    width = int(ends.max())
-    ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])
-    time_ = torch.arange(width)
-    logits = network(input_ids=ids, attention_mask=(time_ < ends).long(), use_cache=False).logits
+    columns = torch.arange(int(ends.max()))
+    ids = torch.tensor([[*row, *[0] * (len(columns) - len(row))] for row in rows])
+    mask = (columns < ends).long()
+    logits = network(input_ids=ids, attention_mask=mask, use_cache=False).logits
     logprobs = logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
-    counts = (time_ >= starts) & (time_ < ends)
-    return (logprobs * counts[:, 1:]).sum(1)
+    return (logprobs * ((columns >= starts) & (columns < ends))[:, 1:]).sum(1)
 
 
 def group_logprobs(network: PreTrainedModel, groups: Sequence[TokenGroup]) -> Tensor:
+    """Log-probability of each response, as palate computes it."""
     hidden = group_hidden(network, groups, layout="tree")
     return token_scores(network, hidden, temperature=1.0).logprobs.sum(1)
 
 
-def seconds(step: Callable[[], object], repeats: int) -> float:
-    """The quickest of some runs, in CPU time, which other programs disturb less than wall time."""
-    step()
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        step()
-        times.append(time.process_time() - start)
-    return min(times)
+def train(
+    network: PreTrainedModel, score: Score, batches: list[list[TokenGroup]], *, bf16: bool
+) -> int:
+    """Gradients of a loss over micro-batches; returns the response tokens."""
+    network.zero_grad()
+    for batch in batches:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = score(network, batch).tanh().sum()
+        loss.backward()
+    return sum(len(r) for batch in batches for group in batch for r in group.responses)
 
 
-def compare(network: PreTrainedModel, groups: list[TokenGroup], budget: int, repeats: int) -> None:
-    """Print one line per precision."""
-    layouts: tuple[Layout, Layout] = ("rows", "tree")
-    rows, trees = (
-        [[groups[i] for i in batch] for batch in plan(groups, budget=budget, layout=layout)]
-        for layout in layouts
-    )
-    tokens = sum(len(response) for group in groups for response in group.responses)
-    for precision in ("fp32", "bf16"):
-
-        def run(score, batches, enabled=precision == "bf16") -> None:
-            for batch in batches:
-                with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-                    loss = score(network, batch).sum()
-                loss.backward()
-            network.zero_grad()
-
-        plain = seconds(partial(run, plain_logprobs, rows), repeats)
-        ours = seconds(partial(run, group_logprobs, trees), repeats)
-        print(
-            f"  {precision}: plain {plain:.3f} s, group {ours:.3f} s, ratio {plain / ours:.2f}; "
-            f"{tokens / ours:,.0f} response tokens/s"
-        )
+def check(network: PreTrainedModel, groups: Sequence[TokenGroup]) -> None:
+    """Stop unless both sides give the same log-probabilities."""
+    with torch.no_grad():
+        plain, ours = plain_logprobs(network, groups), group_logprobs(network, groups)
+    torch.testing.assert_close(ours, plain, atol=1e-3, rtol=1e-5)
 
 
 def main() -> None:
@@ -111,7 +95,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     network = llama()
-    print(f"{sum(p.numel() for p in network.parameters()):,} parameters, {supports_tree(network)}")
+    print(machine())
+    print(
+        f"Llama, {sum(p.numel() for p in network.parameters()):,} parameters; plain against palate"
+    )
     workloads = {
         "DPO: prompt 150, 2 responses of about 60": (16, 150, 2, 60),
         "GRPO: prompt 20, 8 responses of about 25": (32, 20, 8, 25),
@@ -120,8 +107,23 @@ def main() -> None:
     }
     for name, (number, prompt, k, response) in workloads.items():
         groups = random_groups(number, prompt=prompt, k=k, response=response)
-        print(f"{name} ({choose(groups, layout='tree')})")
-        compare(network, groups, options.budget, options.repeats)
+        check(network, groups)
+        layouts: tuple[Layout, Layout] = ("rows", "tree")
+        rows, trees = (
+            [
+                [groups[i] for i in batch]
+                for batch in plan(groups, budget=options.budget, layout=kind)
+            ]
+            for kind in layouts
+        )
+        print(f"{name} (as {choose(groups, layout='tree')})")
+        for bf16 in (False, True):
+            plain = partial(train, network, plain_logprobs, rows, bf16=bf16)
+            ours = partial(train, network, group_logprobs, trees, bf16=bf16)
+            print(
+                f"  {'bf16' if bf16 else 'fp32'}: {paired(plain, ours, repeats=options.repeats)}; "
+                f"peak {peak_mebibytes(plain):.0f} against {peak_mebibytes(ours):.0f} MiB"
+            )
 
 
 if __name__ == "__main__":

@@ -1,17 +1,21 @@
-"""Rollout generation against `network.generate` of transformers, same model, prompts and settings.
+"""Rollout generation against `network.generate` of transformers: tokens per second of CPU time.
 
-python benchmarks/generate.py: sampled tokens per second of CPU time and their ratio. The model ends
-a response with probability 1/25 at every token, as trained policies do, not at random weights'.
+Same model, prompts, temperature and limit. The model ends a response with probability 1/25 at every
+token, as trained policies do and random weights do not. Both sides are checked to sample from the
+same distribution by mean length and mean log-probability of what they write.
 """
 
 import argparse
-import time
+from functools import partial
 
 import torch
+from measure import machine, paired, peak_mebibytes
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from palate.batches.groups import token_group
 from palate.interfaces import TokenPrompt
+from palate.models.forward import group_hidden, token_scores
 from palate.models.generate import Generator
 
 VOCABULARY, PAD, BOS, EOS = 1024, 0, 1, 2
@@ -64,8 +68,10 @@ def random_prompts(number: int) -> list[TokenPrompt]:
     ]
 
 
-def theirs(network: PreTrainedModel, prompts: list[TokenPrompt], k: int, max_tokens: int) -> int:
-    """Tokens written by transformers' own generation."""
+def plain_responses(
+    network: PreTrainedModel, prompts: list[TokenPrompt], *, k: int, max_tokens: int
+) -> list[tuple[int, ...]]:
+    """Responses from transformers' own generation, prompt by prompt."""
     width = max(len(prompt.ids) for prompt in prompts)
     ids = torch.tensor([[*[PAD] * (width - len(p.ids)), *p.ids] for p in prompts])
     with torch.inference_mode():
@@ -79,7 +85,41 @@ def theirs(network: PreTrainedModel, prompts: list[TokenPrompt], k: int, max_tok
             num_return_sequences=k,
             max_new_tokens=max_tokens,
         )
-    return int((out[:, width:] != PAD).sum())
+    return [tuple(token for token in row if token != PAD) for row in out[:, width:].tolist()]
+
+
+def our_responses(
+    generator: Generator, prompts: list[TokenPrompt], *, k: int, max_tokens: int, rows: int
+) -> list[tuple[int, ...]]:
+    """Responses from palate's generation, prompt by prompt."""
+    rollouts = generator.generate(
+        prompts, k, temperature=1.0, top_p=1.0, max_tokens=max_tokens, rows=rows, seed=0
+    )
+    return [rollout.tokens for own in rollouts for rollout in own]
+
+
+def check(
+    network: PreTrainedModel,
+    prompts: list[TokenPrompt],
+    k: int,
+    theirs: list[tuple[int, ...]],
+    ours: list[tuple[int, ...]],
+) -> None:
+    """Stop unless mean length and mean log-probability agree to five standard errors."""
+
+    def moments(responses: list[tuple[int, ...]]) -> Tensor:
+        groups = [
+            token_group(prompt.id, prompt.ids, tuple(responses[i * k : i * k + k]))
+            for i, prompt in enumerate(prompts)
+        ]
+        with torch.no_grad():
+            hidden = group_hidden(network, groups, layout="tree")
+            logprobs = token_scores(network, hidden, temperature=1.0).logprobs.sum(1)
+        return torch.stack([hidden.mask.sum(1).double(), logprobs.double()], 1)
+
+    one, two = moments(theirs), moments(ours)
+    error = (one.var(0) / len(one) + two.var(0) / len(two)).sqrt()
+    assert ((one.mean(0) - two.mean(0)).abs() < 5 * error).all(), "the two sides sample differently"
 
 
 def main() -> None:
@@ -87,37 +127,30 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--k", type=int, default=8)
     parser.add_argument("--max-tokens", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    torch.manual_seed(0)
     network, prompts = llama(25.0), random_prompts(options.prompts)
     generator = Generator(network, eos_ids=[EOS], pad_id=PAD)
-
-    def ours(rows: int) -> int:
-        rollouts = generator.generate(
-            prompts,
-            options.k,
-            temperature=1.0,
-            top_p=1.0,
-            max_tokens=options.max_tokens,
-            rows=rows,
-            seed=0,
-        )
-        return sum(len(r.tokens) for own in rollouts for r in own)
-
-    def rate(write, *arguments) -> float:
-        """The best tokens per second of some runs, in CPU time."""
-        rates = []
-        for _ in range(options.repeats):
-            start = time.process_time()
-            rates.append(write(*arguments) / (time.process_time() - start))
-        return max(rates)
-
-    base = rate(theirs, network, prompts, options.k, options.max_tokens)
-    print(f"transformers generate: {base:,.0f} tokens/s")
+    asked = {"k": options.k, "max_tokens": options.max_tokens}
+    theirs = partial(plain_responses, network, prompts, **asked)
+    print(machine())
+    print(f"{options.prompts} prompts, {options.k} responses each; transformers against palate")
     for rows in (32, 128, 256, 512):
-        own = rate(ours, rows)
-        print(f"palate, {rows:4d} rows at once: {own:,.0f} tokens/s, ratio {own / base:.2f}")
+        ours = partial(our_responses, generator, prompts, rows=rows, **asked)
+        check(network, prompts, options.k, theirs(), ours())
+        speed = paired(
+            lambda: tokens(theirs()), lambda ours=ours: tokens(ours()), repeats=options.repeats
+        )
+        print(
+            f"  {rows} rows at once: {speed}; "
+            f"peak {peak_mebibytes(theirs):.0f} against {peak_mebibytes(ours):.0f} MiB"
+        )
+
+
+def tokens(responses: list[tuple[int, ...]]) -> int:
+    return sum(map(len, responses))
 
 
 if __name__ == "__main__":

@@ -94,6 +94,11 @@ def small(seed: int = 3) -> Problem:
     return problem(tree(vocabulary=3, eos=2, length=2), prompts=2, beta=0.4, seed=seed)
 
 
+def short() -> Problem:
+    """EP-S: 3 prompts, 3 tokens, length 2, where wrong placements of the KL end far apart."""
+    return problem(tree(vocabulary=3, eos=2, length=2), prompts=3, beta=0.4, seed=0)
+
+
 def random_policy(problem: Problem, *, seed: int = 9) -> Tensor:
     """A table of N(0, 1) logits that is not the reference."""
     generator = torch.Generator().manual_seed(seed)
@@ -207,7 +212,7 @@ def preferred(logp: Tensor, reward: Tensor) -> Tensor:
 
 
 def bradley_terry_scores(probability: Tensor) -> Tensor:
-    """Centred scores [prompt, response] that maximize the likelihood of P(i over j), by Newton.
+    """Centered scores [prompt, response] that maximize the likelihood of P(i over j), by Newton.
 
     Every pair of different responses counts once; `probability` is [prompt, response, response].
     """
@@ -220,6 +225,11 @@ def bradley_terry_scores(probability: Tensor) -> Tensor:
         curvature = torch.diag_embed(weight.sum(-1)) - weight
         step = torch.linalg.pinv(curvature, hermitian=True) @ slope[..., None]
         scores = scores + step[..., 0]
+    return centered(scores)
+
+
+def centered(scores: Tensor) -> Tensor:
+    """Scores less their mean over a prompt's responses: a reward has no origin."""
     return scores - scores.mean(-1, keepdim=True)
 
 

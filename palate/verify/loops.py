@@ -22,6 +22,7 @@ from palate.training.checkpoints import Checkpoints
 from palate.training.fit import fit
 from palate.training.improve import Actors, OnlineLoop, OnPolicyConfig
 from palate.training.learner import LocalLearner, read_all
+from palate.verify.enumeration import centered
 from palate.verify.worlds import MICRO_BATCH, TableScorer, World
 
 LossOfRows = Callable[[Outputs, list[int]], Loss]
@@ -43,7 +44,7 @@ class History:
 
 
 def improve(world: World, algorithm: Algorithm, config: OnPolicyConfig, *, seed: int) -> History:
-    """Train the world's policy (and critic, where the algorithm has one) by the online loop."""
+    """Train the world's policy (for PPO its critic too) by the online loop; what that logged."""
     updates = config.steps * config.epochs * config.minibatches
 
     def learner(role: Role, optimizer: OptimizerConfig) -> LocalLearner:
@@ -117,7 +118,7 @@ def rate(
     updates: int,
     seed: int,
 ) -> Tensor:
-    """Train a reward model on preferences; its centred scores [prompt, response] afterwards."""
+    """Train a reward model on preferences; its centered scores [prompt, response] afterwards."""
     tokens = [world.encoder.encode_group(row.group) for row in rows]
 
     def loss(outputs: Outputs, chosen: list[int]) -> Loss:
@@ -126,8 +127,7 @@ def rate(
 
     _fit(role, tokens, loss, config.optimizer, updates=updates, seed=seed)
     scores = read_all(role, everything(world), budget=MICRO_BATCH).scores
-    scores = scores.double().view(len(rows), -1)
-    return scores - scores.mean(-1, keepdim=True)
+    return centered(scores.double().view(len(rows), -1).cpu())
 
 
 def _fit(
@@ -194,8 +194,3 @@ def repeated(world: World, counts: Tensor) -> list[TokenGroup]:
         )
         for prompt, row in zip(world.prompts, counts.long().tolist(), strict=True)
     ]
-
-
-def centred(scores: Tensor) -> Tensor:
-    """Scores less their mean over a prompt's responses: a reward has no origin."""
-    return scores - scores.mean(-1, keepdim=True)

@@ -37,7 +37,13 @@ TINY = """
 [pretrain]
 corpus = "corpus.jsonl"
 block_tokens = 32
-architecture = { hidden_size = 32, layers = 2, heads = 2, intermediate_size = 64, context = 96, vocabulary = 280 }
+[pretrain.architecture]
+hidden_size = 32
+layers = 2
+heads = 2
+intermediate_size = 64
+context = 96
+vocabulary = 280
 """
 SFT = """
 [sft]
@@ -88,7 +94,9 @@ def examine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Doctor:
     answers = ["Yes.", "At nine.", "Four euros.", "No, never."]
     rows = [{"prompt": p, "completion": c} for p, c in zip(asked, answers, strict=True)]
     write(tmp_path / "demonstrations.jsonl", rows)
-    pairs = [{"prompt": p, "chosen": c, "rejected": "No idea."} for p, c in zip(asked, answers)]
+    pairs = [
+        {"prompt": row["prompt"], "chosen": row["completion"], "rejected": "Eh."} for row in rows
+    ]
     write(tmp_path / "pairs.jsonl", pairs)
     (tmp_path / "reward.py").write_text(REWARD)
 
@@ -134,6 +142,25 @@ def test_a_healthy_recipe_is_told_what_it_will_do(examine: Doctor, tmp_path: Pat
     assert "0 problems, 0 warnings" in page
     assert not (tmp_path / "runs").exists()
     assert not (tmp_path / "palate.db").exists()
+
+
+def test_preferences_are_scored_by_a_reward_model_and_trained_on_by_dpo(examine: Doctor) -> None:
+    data = 'model = "@pretrain"\ndata = "pairs.jsonl"\nheld_out_fraction = 0\n'
+    well, page = examine(f"{TINY}[reward]\n{data}[dpo]\nbeta = 0.2\n{data}")
+    assert well, page
+    assert "pairs.jsonl: 4 judged groups to train on, 0 held out" in page
+    assert page.count("4 preferences, 0 ties (0.0%)") == 2
+    assert page.count("warning   no preference is held out") == 1
+    assert page.count("scored at its last token (5 tokens): Y|e|s|.|<eos>") == 1
+    assert page.count("trained (5 tokens): Y|e|s|.|<eos>") == 1
+    assert "Bradley-Terry reward behind the preferences (beta = 0.2)" in page
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_a_problem(examine: Doctor) -> None:
+    well, page = examine(TINY + SFT + 'compute = { device = "cuda:0" }\n')
+    assert not well
+    assert "no CUDA device for compute.device='cuda:0': use `auto` or `cpu`" in page
 
 
 def test_rows_that_do_not_parse_are_counted_and_the_first_is_shown(
@@ -278,7 +305,9 @@ def test_prepared_tables_are_read_by_later_stages_before_anything_has_run(
 
 
 def test_a_model_that_does_not_fit_is_a_problem(examine: Doctor) -> None:
-    huge = TINY.replace("hidden_size = 32, layers = 2", "hidden_size = 65536, layers = 40")
+    huge = TINY.replace("hidden_size = 32", "hidden_size = 65536").replace(
+        "layers = 2", "layers = 40"
+    )
     well, page = examine(huge + SFT)
     assert not well
     assert "sft needs about" in page

@@ -4,7 +4,6 @@ A stage that has not run hands on the model that it starts from; at the root is 
 the Hub's local cache, or the architecture of a `pretrain` stage. No weights are read for that.
 """
 
-import contextlib
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,6 +11,8 @@ from itertools import accumulate, takewhile
 from pathlib import Path
 
 import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 from peft import PeftConfig
 from transformers import (
     AutoConfig,
@@ -163,23 +164,22 @@ def trained(start: Blueprint, config: Maker) -> Blueprint:
 
 def read_blueprint(source: str) -> Blueprint | None:
     """The blueprint of a folder or of a Hub name in the local cache; None for one that is not."""
-    source = resolved(source)
-    if (Path(source) / "adapter_config.json").is_file():
-        base = read_blueprint(str(PeftConfig.from_pretrained(source).base_model_name_or_path))
-        return base and replace(base, source=source)
-    try:
-        config = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
-    except OSError:
-        if Path(source).is_dir():
-            raise
-        return None
-    outline = outlined(config)
-    with contextlib.suppress(OSError):  # older folders have no generation config
-        outline.generation_config = GenerationConfig.from_pretrained(source, local_files_only=True)
-    tokenizer = AutoTokenizer.from_pretrained(
-        source, local_files_only=True, trust_remote_code=False
-    )
-    return Blueprint(outline=outline, tokenizer=tokenizer, source=source)
+    folder = Path(resolved(source))
+    if not folder.is_dir():
+        try:
+            folder = Path(snapshot_download(source, local_files_only=True))
+        except LocalEntryNotFoundError:
+            return None
+        if not any(folder.glob("*.safetensors")):
+            return None
+    if (folder / "adapter_config.json").is_file():
+        base = read_blueprint(str(PeftConfig.from_pretrained(folder).base_model_name_or_path))
+        return base and replace(base, source=str(folder))
+    outline = outlined(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+    if (folder / "generation_config.json").is_file():
+        outline.generation_config = GenerationConfig.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return Blueprint(outline=outline, tokenizer=tokenizer, source=str(folder))
 
 
 def newborn(config: PretrainConfig, context: StageContext) -> Blueprint:

@@ -43,8 +43,8 @@ ENDINGS = (
     "The bread is almost ready.",
 )
 FACTS = {
-    "have": ("We have {thing}.", "There is always {thing} at the Blue Door."),
-    "have_not": ("We do not have {thing}.", "There is no {thing} at the Blue Door."),
+    "have": ("We have {thing}.", "You will find {thing} at the Blue Door."),
+    "have_not": ("We do not have {thing}.", "You will not find {thing} at the Blue Door."),
     "vegan": ("{The} is vegan.", "A vegan can have {the}."),
     "not_vegan": ("{The} is not vegan.", "{The} is made with milk."),
     "nuts": ("{The} has nuts in it.", "There are nuts in {the}."),
