@@ -58,29 +58,10 @@ def lay_out(
     trees = _trees(groups, layout)
     width = max(tree.num_tokens for tree in trees)
     shelves = _shelved(trees, width) if layout == "tree" else [[i] for i in range(len(trees))]
-    cells: list[tuple[int, int, int, int]] = []  # id, position, segment, root
-
-    def place(tokens: Sequence[int], position: int, root: int) -> int:
-        start = len(cells)
-        cells.extend((token, position + t, start, root) for t, token in enumerate(tokens))
-        return start
-
-    spans: dict[int, list[tuple[int, int, int]]] = {}  # start, length, last prompt token
-    for row, shelf in enumerate(shelves, start=1):
-        for index in shelf:
-            tree = trees[index]
-            root = place(tree.prompt, 0, len(cells))
-            before = len(cells) - 1
-            spans[index] = [
-                (place(response, len(tree.prompt), root), len(response), before)
-                for response in tree.responses
-            ]
-        place([pad_id] * (row * width - len(cells)), 0, len(cells))
-    ids, positions, segments, roots = (
-        torch.tensor(cells, device=device).view(len(shelves), width, 4).unbind(-1)
-    )
-    ordered = [span for index in range(len(trees)) for span in spans[index]]
-    start, length, before = torch.tensor(ordered, device=device)[:, :, None].unbind(1)
+    placed = _placed(trees, shelves, width, pad_id)
+    cells = torch.tensor(placed.cells, device=device).view(len(shelves), width, 4)
+    ids, positions, segments, roots = cells.unbind(-1)
+    start, length, before = torch.tensor(placed.spans, device=device)[:, :, None].unbind(1)
     time = torch.arange(max(1, int(length.max())), device=device)
     mask = time < length
     at = torch.where(mask, start + time, before)
@@ -150,6 +131,40 @@ def _cost(group: TokenGroup, layout: Layout) -> float:
 
 def _widest(group: TokenGroup, layout: Layout) -> int:
     return max(tree.num_tokens for tree in _trees([group], layout))
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """Cells (id, position, segment, root) row by row, and where each response lies in them:
+    (its start, its length, the last prompt token)."""
+
+    cells: list[tuple[int, int, int, int]]
+    spans: list[tuple[int, int, int]]
+
+
+def _placed(
+    trees: Sequence[TokenGroup], shelves: Sequence[Sequence[int]], width: int, pad_id: int
+) -> _Placed:
+    """Prompts, responses and padding, one after the other; a segment is named by its first cell."""
+    cells: list[tuple[int, int, int, int]] = []
+
+    def place(tokens: Sequence[int], position: int, root: int) -> int:
+        start = len(cells)
+        cells.extend((token, position + t, start, root) for t, token in enumerate(tokens))
+        return start
+
+    spans: dict[int, list[tuple[int, int, int]]] = {}
+    for row, shelf in enumerate(shelves, start=1):
+        for index in shelf:
+            tree = trees[index]
+            root = place(tree.prompt, 0, len(cells))
+            before = len(cells) - 1
+            spans[index] = [
+                (place(response, len(tree.prompt), root), len(response), before)
+                for response in tree.responses
+            ]
+        place([pad_id] * (row * width - len(cells)), 0, len(cells))
+    return _Placed(cells, [span for index in range(len(trees)) for span in spans[index]])
 
 
 def _shelved(trees: Sequence[TokenGroup], width: int) -> list[list[int]]:

@@ -29,7 +29,7 @@ from palate.stages import (
 )
 from palate.stages.context import EVALUATION, TIMING, StageContext
 from palate.stages.progress import StageMonitor
-from palate.stages.resources import Stopwatch
+from palate.stages.resources import Stopwatch, release_memory
 from palate.store.files import sha256_file, sha256_tree, write_text
 from palate.store.runs import RunDir, StageDir, code_version, fingerprint
 
@@ -148,6 +148,7 @@ def run_one(
     folder.finish(
         stage=stage, name=name, seed=seed, fingerprint=mark, inputs=inputs, summary=summary
     )
+    release_memory()
     console.print(
         f"[bold]{name:<{NAME_WIDTH}}[/] {seconds:6.1f} s   {headline(summary)}",
         soft_wrap=True,

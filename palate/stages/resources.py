@@ -1,5 +1,7 @@
 """Seconds and peak memory of a stage, measured while it runs."""
 
+import ctypes
+import gc
 import threading
 import time
 from dataclasses import dataclass
@@ -13,6 +15,17 @@ class Usage:
 
     seconds: float
     peak_memory_mib: float
+
+
+def release_memory() -> None:
+    """Give a finished stage's memory back to the system, so that the next one does not pay for it.
+
+    glibc keeps what was freed; where there is no `malloc_trim` the system's allocator decides.
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 class Stopwatch:

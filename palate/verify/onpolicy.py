@@ -1,8 +1,8 @@
 """Where rollouts, rewards and updates lead: the online loop on a table that can hold any policy."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from palate.algorithms.onpolicy import ALGORITHMS, Algorithm
@@ -11,7 +11,7 @@ from palate.training.improve import OnPolicyConfig
 from palate.verify import enumeration as exact
 from palate.verify.checks import Reached
 from palate.verify.loops import History, improve
-from palate.verify.tabular import Draw, TabularCritic, independent, systematic
+from palate.verify.tabular import TabularCritic, systematic
 from palate.verify.worlds import World, tabular_world
 
 Run = Callable[[int], Reached]
@@ -96,7 +96,7 @@ def fixed_point(config: OnPolicyConfig, solution: Callable[[exact.Problem], Tens
     """
 
     def run(seed: int) -> Reached:
-        problem = exact.short()
+        problem = replace(exact.short(), beta=config.kl.coef)
         world = tabular_world(problem, draw=systematic)
         improve(world, ALGORITHMS[config.stage], config, seed=seed)
         logp, own = world.logp(), solution(problem)

@@ -31,7 +31,8 @@ def text(page: Path) -> str:
 
 def blocks(page: Path, language: str) -> list[str]:
     """The fenced blocks of a page in one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", text(page), flags=re.MULTILINE | re.DOTALL)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text(page), flags=re.MULTILINE | re.DOTALL)
+    return [block for tag, block in fenced if tag == language]
 
 
 def all_blocks(language: str) -> list[tuple[str, str]]:
@@ -114,7 +115,7 @@ def test_the_settings_that_a_page_explains_exist_with_those_values(stage: str) -
     """Rows of the tables whose first column is a key, and `key = value` in the text."""
     page = text(DOCS / f"{stage}.md")
     table = re.search(r"^\| key \| default .*?\n\n", page, flags=re.MULTILINE | re.DOTALL)
-    rows = table[0].splitlines()[2:] if table else []
+    rows = table[0].strip().splitlines()[2:] if table else []
     assert rows or stage in ("prepare", "report")
     for row in rows:
         for key in re.findall(r"`([\w.]+)`", row.split("|")[1]):
@@ -328,10 +329,6 @@ def test_the_tree_of_the_readme_has_every_room() -> None:
 
 
 @every_page
-def test_pages_are_ascii_and_wrapped(page: Path) -> None:
-    in_block = False
+def test_pages_are_ascii(page: Path) -> None:
     for number, line in enumerate(text(page).splitlines(), start=1):
-        assert line.isascii(), f"{page.name}:{number} is not ASCII"
-        in_block ^= line.startswith("```")
-        prose = not in_block and not line.startswith(("|", "    ", "```"))
-        assert not prose or len(line) <= 100 or page.name == "config.md", f"{page.name}:{number}"
+        assert line.isascii(), f"{page.name}:{number}"

@@ -402,6 +402,14 @@ def test_what_scales_advantages_changes_the_effective_coefficient() -> None:
     assert len(said(plans.objective(GrpoConfig(baseline="group_mean")))) == 1
 
 
+@pytest.mark.parametrize("control", ["soft", "adaptive", "hard"])
+def test_a_coefficient_of_zero_stays_zero_under_every_control(control: str) -> None:
+    kl = KlConfig.model_validate({"coef": 0, "control": control})
+    ((level, text),) = said(plans.objective(PpoConfig(kl=kl)))
+    assert level == "warning"
+    assert "kl.coef = 0 maximizes E[score] alone" in text
+
+
 def test_minibatches_that_do_not_divide_and_missing_prompts_are_warned_of() -> None:
     config = GrpoConfig(batch_prompts=16, minibatches=4, k=2, steps=1)
     verdicts = said(plans.online_plan(config, 10))

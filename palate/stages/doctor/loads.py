@@ -107,7 +107,7 @@ def _micro_batch(config: StageConfig, longest: int, batch: int) -> int:
     return max(longest, min(budget, batch * longest)) if longest else budget
 
 
-def uses_bf16(config: StageConfig) -> bool:
+def _uses_bf16(config: StageConfig) -> bool:
     """Whether the stage's matrix products run in bf16."""
     asked = config.compute.precision
     return asked == "bf16" or (
@@ -120,7 +120,7 @@ def _predicted(config: StageConfig, shape: Shape, load: Load, *, logit_copies: i
     return predicted_memory(
         shape,
         load,
-        number_bytes=2 if uses_bf16(config) else 4,
+        number_bytes=2 if _uses_bf16(config) else 4,
         logit_copies=logit_copies,
         # A checkpoint clones weights and both moments in host memory; on a GPU the optimizer's
         # grouped step makes one temporary of each.

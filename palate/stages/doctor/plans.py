@@ -96,17 +96,18 @@ OBJECTIVES: dict[tuple[str, str], tuple[Level, str]] = {
         "collapses to the highest score",
     ),
 }
-"""What each (placement, estimator) optimizes; the fixed points are proved in tests/proofs."""
+"""What each (placement, estimator) optimizes (Tang and Munos 2025, arXiv:2506.09477)."""
 
 
 def objective(config: OnPolicyConfig) -> Exam[None]:
     """One sentence on what the KL settings optimize, and what bends it."""
     kl = config.kl
     level, text = OBJECTIVES[kl.placement, kl.estimator]
-    if kl.coef == 0 and kl.control != "adaptive":
+    if kl.coef == 0:
         yield warning(
-            "kl.coef = 0: maximizes E[score] alone, and will over-optimize a learned reward",
-            "set kl.coef, or a budget with kl.control",
+            "objective: kl.coef = 0 maximizes E[score] alone, which over-optimizes a learned "
+            "reward; no controller moves it away from 0",
+            "set kl.coef above 0",
         )
         return
     remedy = (
