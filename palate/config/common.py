@@ -14,7 +14,7 @@ class ComputeConfig(Config):
     """`auto` (CUDA when there is one, else CPU), or a torch device such as `cpu` or `cuda:0`."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Autocast precision; master weights are always fp32. `auto`: bf16 where it is fast."""
-    micro_batch_tokens: int = Field(default=8192, ge=1)
+    micro_batch_tokens: int = Field(default=4096, ge=1)
     """Tokens per forward pass (padding included). Changes speed and memory, never a gradient."""
 
 
