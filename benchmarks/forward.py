@@ -16,6 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from palate.batches.groups import TokenGroup, token_group
 from palate.models.forward import group_hidden, token_scores
 from palate.models.layout import Layout, choose, plan
+from palate.models.load import placed
 
 VOCABULARY = 1024
 Score = Callable[[PreTrainedModel, Sequence[TokenGroup]], Tensor]
@@ -33,7 +34,7 @@ def llama() -> PreTrainedModel:
         tie_word_embeddings=True,
     )
     torch.manual_seed(0)
-    return LlamaForCausalLM(config).eval()
+    return placed(LlamaForCausalLM(config), "cpu")
 
 
 def random_groups(number: int, *, prompt: int, k: int, response: int) -> list[TokenGroup]:

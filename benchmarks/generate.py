@@ -17,6 +17,7 @@ from palate.batches.groups import token_group
 from palate.interfaces import TokenPrompt
 from palate.models.forward import group_hidden, token_scores
 from palate.models.generate import Generator
+from palate.models.load import placed
 
 VOCABULARY, PAD, BOS, EOS = 1024, 0, 1, 2
 
@@ -50,7 +51,7 @@ def llama(length: float) -> PreTrainedModel:
         eos_token_id=EOS,
     )
     torch.manual_seed(0)
-    network = LlamaForCausalLM(config).eval()
+    network = placed(LlamaForCausalLM(config), "cpu")
     network.lm_head = EndingHead(network.lm_head, length)
     return network
 

@@ -1,5 +1,7 @@
 """What every benchmark here needs: the machine in a line, paired timings, peak memory."""
 
+import ctypes
+import gc
 import os
 import platform
 import statistics
@@ -71,6 +73,8 @@ def peak_mebibytes(work: Callable[[], object]) -> float:
     """How far some work raises resident memory, in MiB; NaN where the system does not say."""
     if not RESET.exists():
         return float("nan")
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # memory freed earlier would hide what the work needs
     before = psutil.Process().memory_info().rss / 2**20
     RESET.write_text("5")  # the high-water mark starts again
     work()

@@ -57,10 +57,14 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 def _starting_from(model: str, stages: dict[str, StageConfig]) -> dict[str, StageConfig]:
     """The stages without `pretrain`; whoever referred to it starts from `model` instead."""
     born = {f"@{name}" for name, config in stages.items() if isinstance(config, PretrainConfig)}
+
+    def renamed(value: object) -> object:
+        if isinstance(value, tuple):
+            return tuple(model if item in born else item for item in cast(tuple[str, ...], value))
+        return model if isinstance(value, str) and value in born else value
+
     return {
-        name: config.model_copy(
-            update={key: model for key, value in config if isinstance(value, str) and value in born}
-        )
+        name: config.model_copy(update={key: renamed(value) for key, value in config})
         for name, config in stages.items()
         if f"@{name}" not in born
     }

@@ -58,7 +58,7 @@ class PretrainConfig(StageConfig):
     chat: Literal["palate", "chatml"] = "palate"
     """Chat template to install: palate's one-token role markers, or ChatML."""
     block_tokens: int = Field(default=128, ge=8)
-    """Tokens per training sequence; documents are packed and never attend to one another."""
+    """Longest training sequence; longer documents are cut, and documents never attend to another."""
     batch_tokens: int = Field(default=4096, ge=1)
     """Tokens per update, on average."""
     epochs: float = Field(default=1.0, gt=0)

@@ -54,7 +54,7 @@ def summary_table(evaluation: Evaluation) -> Table:
     """The comparison as a table for the terminal."""
     reference = evaluation.baseline
     table = Table(title=f"Against {reference}, {evaluation.settings.num_prompts} held-out prompts")
-    table.add_column("policy", style="bold")
+    table.add_column("policy", style="bold", no_wrap=True)
     for header in headers(evaluation):
         table.add_column(header, justify="right")
     for row in summary_rows(evaluation):

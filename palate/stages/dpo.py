@@ -115,10 +115,14 @@ def _kto(config: DpoConfig, context: StageContext, policy: OpenPolicy, reference
             problem="KTO estimates a KL from mismatched rows of a batch and needs at least two",
             remedy="set batch_groups to 2 or more",
         )
-    tokens = [
+    encoded_rows = [
         policy.encoder.encode_group(Group(prompt=row.prompt, responses=(row.response,)))
         for row in rows
     ]
+    fitting = sources.admitted(
+        encoded_rows, policy.encoder, max_response_tokens=config.max_response_tokens
+    )
+    rows, tokens = [rows[i] for i in fitting], [encoded_rows[i] for i in fitting]
     desirable = torch.tensor([row.desirable for row in rows], device=policy.device)
     budget = config.compute.micro_batch_tokens
     sums = reference_sums(reference, tokens, budget)

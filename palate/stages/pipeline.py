@@ -32,6 +32,7 @@ from palate.stages.progress import StageMonitor
 from palate.stages.resources import Stopwatch, release_memory
 from palate.store.files import sha256_file, sha256_tree, write_text
 from palate.store.runs import RunDir, StageDir, code_version, fingerprint
+from palate.training.checkpoints import Checkpoints
 
 NAME_WIDTH = 18
 
@@ -148,6 +149,7 @@ def run_one(
     folder.finish(
         stage=stage, name=name, seed=seed, fingerprint=mark, inputs=inputs, summary=summary
     )
+    Checkpoints(folder.path / "checkpoints", every=1).clear()
     release_memory()
     console.print(
         f"[bold]{name:<{NAME_WIDTH}}[/] {seconds:6.1f} s   {headline(summary)}",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 from palate.batches.groups import TokenGroup
@@ -96,12 +97,13 @@ def groups(context: StageContext, source: str) -> list[Group]:
 def preferences(
     context: StageContext, source: str, *, held_out_fraction: float
 ) -> tuple[list[PreferenceGroup], list[PreferenceGroup]]:
-    """(training, held-out) preferences. A `judge` stage has split them already, by prompt; other
-    data is split here, by prompt as well."""
+    """(training, held-out) preferences. A stage that wrote a held-out part has split them already;
+    other data is split here, by prompt."""
     path = context.data(source, PREFERENCES)
     rows = _filled(formats.read_preferences(path), source, "preferences")
-    if source.startswith("@"):
-        return rows, list(formats.read_preferences(context.data(source, HELD_OUT)))
+    held_out = Path(path).with_name(HELD_OUT)
+    if source.startswith("@") and held_out.is_file():
+        return rows, list(formats.read_preferences(str(held_out)))
     train: list[PreferenceGroup] = []
     held: list[PreferenceGroup] = []
     for row in rows:

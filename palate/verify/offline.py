@@ -1,4 +1,4 @@
-"""Where fixed data leads: the fitting loop on tables, with every label in its population value."""
+"""Where fixed data leads: worlds through the fitting loop, with the labels of a whole population."""
 
 import itertools
 from collections.abc import Callable
@@ -11,17 +11,26 @@ from palate.config.common import OptimizerConfig
 from palate.config.stages import DpoConfig, RewardConfig
 from palate.evaluation.policies import best_of_n_curve
 from palate.maths.statistics import best_of_n_kl_bound
+from palate.models.roles import Role
 from palate.verify import enumeration as exact
 from palate.verify.checks import Reached
 from palate.verify.loops import imitate, judged, prefer, rate, repeated
-from palate.verify.onpolicy import Run, to_optimum
+from palate.verify.onpolicy import NewWorld, Run, to_optimum, to_solution
 from palate.verify.tabular import TabularReward
 from palate.verify.worlds import World, tabular_world
 
 Pairs = list[tuple[int, int]]
 
+BETA = 0.5
+"""Of EP-T and EP-TF."""
+
 _DEMONSTRATIONS = 200
-_POOLS, _DRAWS = 200, 20_000
+_POOLS, _POOL = 2000, 100
+
+
+def drawn_table(seed: int) -> World:
+    """EP-T with a problem of the seed, since nothing else is random here."""
+    return tabular_world(exact.tabular(seed))
 
 
 def all_pairs(responses: int) -> Pairs:
@@ -41,42 +50,41 @@ def labels(reward: Tensor, *, flipped: float = 0.0) -> Tensor:
 
 
 def preferring(
-    config: DpoConfig, *, pairs: Callable[[int], Pairs], updates: int, flipped: float = 0.0
-) -> Callable[[int], World]:
-    """A seed -> EP-T's world after training on soft labels of these pairs."""
+    config: DpoConfig,
+    *,
+    pairs: Callable[[int], Pairs],
+    updates: int,
+    flipped: float = 0.0,
+    new: NewWorld = drawn_table,
+) -> NewWorld:
+    """A seed -> a world after training on soft labels of these pairs."""
 
-    def train(seed: int) -> World:
-        world = tabular_world(exact.tabular(seed))
+    def trained(seed: int) -> World:
+        world = new(seed)
         probability = labels(world.reward, flipped=flipped)
         rows = judged(world, probability, pairs(len(world.tree.responses)))
         prefer(world, rows, config, updates=updates, seed=seed)
         return world
 
-    return train
+    return trained
 
 
-def same_as_rl(train: Callable[[int], World], beta: float) -> Run:
-    """Distances to the optimum of the KL-regularized objective."""
+def at_optimum(trained: NewWorld) -> Run:
+    """How far from the optimum of the KL-regularized objective."""
 
     def run(seed: int) -> Reached:
-        world = train(seed)
-        return to_optimum(world, world.reward, beta)
+        world = trained(seed)
+        return to_optimum(world, world.reward, BETA)
 
     return run
 
 
-def elsewhere(train: Callable[[int], World], solution: Callable[[World], Tensor]) -> Run:
-    """Distances to a solution of its own; `pi*` is the TV to the optimum at beta 0.5."""
+def at_solution(trained: NewWorld, solution: Callable[[World], Tensor]) -> Run:
+    """How far from a solution that is not that optimum."""
 
     def run(seed: int) -> Reached:
-        world = train(seed)
-        logp, own = world.logp(), solution(world)
-        optimum = exact.pi_star(world.log_ref, world.reward, 0.5)
-        return {
-            "tv": float(exact.tv(logp, own).max()),
-            "kl": float(exact.kl(logp, own).max()),
-            "pi*": float(exact.tv(logp, optimum).max()),
-        }
+        world = trained(seed)
+        return to_solution(world, solution(world), BETA)
 
     return run
 
@@ -92,58 +100,75 @@ def ipo_solution(tau: float) -> Callable[[World], Tensor]:
     return solution
 
 
-def smoothed_solution(beta: float, smoothing: float) -> Callable[[World], Tensor]:
+def smoothed_solution(smoothing: float) -> Callable[[World], Tensor]:
     """The reference tilted by the Bradley-Terry fit of the smoothed labels."""
 
     def solution(world: World) -> Tensor:
         scores = exact.bradley_terry_scores(labels(world.reward, flipped=smoothing))
-        return exact.pi_star(world.log_ref, scores, beta)
+        return exact.pi_star(world.log_ref, scores, BETA)
 
     return solution
 
 
-def imitating(reduction: Reduction, optimizer: OptimizerConfig, *, updates: int) -> Run:
-    """SFT on responses in the proportions of pi*; `data` is the TV to their distribution.
+def imitating(
+    reduction: Reduction,
+    optimizer: OptimizerConfig,
+    *,
+    updates: int,
+    new: NewWorld = drawn_table,
+) -> Run:
+    """SFT on responses in the proportions of pi*; `tv to data` is to their distribution.
 
     A sequence mean weighs a response's tokens by one over its length, which moves its optimum.
     """
 
     def run(seed: int) -> Reached:
-        world = tabular_world(exact.tabular(seed))
-        optimum = exact.pi_star(world.log_ref, world.reward, 0.5)
+        world = new(seed)
+        optimum = exact.pi_star(world.log_ref, world.reward, BETA)
         counts = (_DEMONSTRATIONS * optimum.exp()).round().clamp(min=1)
         tokens = repeated(world, counts)
         imitate(world, tokens, reduction, optimizer, updates=updates, seed=seed)
         lengths = world.tree.mask.sum(-1)
         weights = counts / lengths if reduction == "sequence_mean" else counts
-        logp, own = world.logp(), exact.imitated(world.tree, weights)
-        data = (counts / counts.sum(-1, keepdim=True)).log()
+        own, data = exact.imitated(world.tree, weights), counts / counts.sum(-1, keepdim=True)
+        logp = world.logp()
         return {
             "tv": float(exact.tv(logp, own).max()),
             "kl": float(exact.kl(logp, own).max()),
-            "data": float(exact.tv(logp, data).max()),
+            "tv to data": float(exact.tv(logp, data.log()).max()),
         }
 
     return run
 
 
-def rating(config: RewardConfig, *, updates: int) -> Run:
-    """A reward model: error of its centered scores (units of reward) to the fit of its labels.
+def scores_of(world: World) -> Role:
+    """A table of scores that starts at zero."""
+    return TabularReward(world.index, torch.zeros_like(world.reward))
 
-    `reward` is the distance to the true reward, which smoothed labels do not lead to.
+
+def rating(
+    config: RewardConfig,
+    *,
+    updates: int,
+    new: NewWorld = drawn_table,
+    role: Callable[[World], Role] = scores_of,
+) -> Run:
+    """A reward model: the largest error of its centered scores (units of reward).
+
+    `error` is to the fit of its labels, `to reward` to the true reward, which smoothed labels do
+    not lead to.
     """
 
     def run(seed: int) -> Reached:
-        world = tabular_world(exact.tabular(seed))
+        world = new(seed)
         pairs = all_pairs(len(world.tree.responses))
-        role = TabularReward(world.index, torch.zeros_like(world.reward))
         rows = judged(world, labels(world.reward), pairs)
-        scores = rate(world, role, rows, config, updates=updates, seed=seed)
+        scores = rate(world, role(world), rows, config, updates=updates, seed=seed)
         fit = exact.bradley_terry_scores(labels(world.reward, flipped=config.label_smoothing))
         true = exact.centered(world.reward)
         return {
-            "scores": float((scores - fit).abs().max()),
-            "reward": float((scores - true).abs().max()),
+            "error": float((scores - fit).abs().max()),
+            "to reward": float((scores - true).abs().max()),
         }
 
     return run
@@ -152,27 +177,23 @@ def rating(config: RewardConfig, *, updates: int) -> Run:
 def best_of(*sizes: int) -> Run:
     """Best-of-n from sampled pools against its exact distribution F(r)^n - F(r-)^n.
 
-    `kl - bound` is the exact KL over log n - (n - 1) / n, in nats: never above zero.
+    `kl - bound` is the exact KL less log n - (n - 1) / n, in nats: never above zero.
     """
 
     def run(seed: int) -> Reached:
         problem = exact.tabular(seed)
-        logp = exact.logp_all(problem.tree, problem.ref_logits)
-        generator = torch.Generator().manual_seed(seed)
-        drawn = torch.multinomial(logp.exp(), _DRAWS, replacement=True, generator=generator)
+        log_ref = exact.logp_all(problem.tree, problem.ref_logits)
+        draw = torch.Generator().manual_seed(seed)
+        drawn = torch.multinomial(log_ref.exp(), _POOLS * _POOL, True, generator=draw)
         tv, excess = [], []
-        for prompt, numbers in enumerate(drawn.view(len(drawn), _POOLS, -1)):
-            scores = problem.reward[prompt, numbers].numpy()
-            chosen = {
-                str(response): (numbers == response).double().numpy()
-                for response in range(len(problem.tree.responses))
-            }
-            for best in best_of_n_curve(scores, chosen, sizes):
+        for logp, reward, numbers in zip(log_ref, problem.reward, drawn, strict=True):
+            pools = numbers.view(_POOLS, _POOL)
+            chosen = {str(y): (pools == y).double().numpy() for y in range(len(reward))}
+            for best in best_of_n_curve(reward[pools].numpy(), chosen, sizes):
                 found = torch.tensor([share.mean.estimate for share in best.scores])
-                truth = exact.best_of_n(logp[prompt], problem.reward[prompt], best.n)
-                tv.append(float(0.5 * (found - truth).abs().sum()))
-                spent = float(exact.kl(truth.log(), logp[prompt]))
-                excess.append(spent - best_of_n_kl_bound(best.n))
+                truth = exact.best_of_n(logp, reward, best.n)
+                tv.append(0.5 * float((found - truth).abs().sum()))
+                excess.append(float(exact.kl(truth.log(), logp)) - best_of_n_kl_bound(best.n))
         return {"tv": max(tv), "kl - bound": max(excess)}
 
     return run

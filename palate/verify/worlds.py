@@ -24,6 +24,7 @@ from palate.config.common import PromptConfig
 from palate.interfaces import Rollout, Sampler, TokenPrompt
 from palate.models.forward import supports_tree
 from palate.models.generate import Generator
+from palate.models.precision import pick_device
 from palate.models.reward_model import critic_from
 from palate.models.roles import CriticRole, PolicyRole, Role
 from palate.models.tokens import Encoder
@@ -41,6 +42,8 @@ from palate.verify.tabular import (
 
 MICRO_BATCH = 4096
 """Tokens per forward pass."""
+
+_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +90,12 @@ class TableScorer:
 
 
 class GeneratorSampler:
-    """`Sampler` over the product's generator at temperature 1."""
+    """`Sampler` over the product's generator."""
 
-    def __init__(self, network: PreTrainedModel, encoder: Encoder, *, max_tokens: int) -> None:
-        self.max_tokens = max_tokens
+    def __init__(
+        self, network: PreTrainedModel, encoder: Encoder, *, temperature: float, max_tokens: int
+    ) -> None:
+        self.temperature, self.max_tokens = temperature, max_tokens
         self.generator = Generator(network, eos_ids=encoder.eos_ids, pad_id=encoder.pad_id)
 
     def sample(
@@ -98,7 +103,13 @@ class GeneratorSampler:
     ) -> list[tuple[Rollout, ...]]:
         """k rollouts per prompt, in order."""
         return self.generator.generate(
-            prompts, k, temperature=1.0, top_p=1.0, max_tokens=self.max_tokens, rows=1024, seed=seed
+            prompts,
+            k,
+            temperature=self.temperature,
+            top_p=1.0,
+            max_tokens=self.max_tokens,
+            rows=_ROWS,
+            seed=seed,
         )
 
 
@@ -134,18 +145,20 @@ def tabular_world(problem: Problem, *, draw: Draw = independent) -> World:
 
 
 def transformer_world(
-    network: PreTrainedModel, problem: TextProblem
+    network: PreTrainedModel, problem: TextProblem, *, temperature: float = 1.0
 ) -> World:
     """The policy is a causal language model, scored and sampled as everywhere in the product."""
     responses = problem.tree
     encoder = number_encoder(responses.vocabulary, eos=responses.eos)
     layout = supports_tree(network).layout
     policy, reference = (
-        PolicyRole(model, layout=layout, temperature=1.0)
+        PolicyRole(model, layout=layout, temperature=temperature)
         for model in (network, copy.deepcopy(network).requires_grad_(False))
     )
     groups = [token_group(str(ids), ids, responses.responses) for ids in problem.prompts]
-    max_tokens = responses.tokens.shape[1]
+    sampler = GeneratorSampler(
+        network, encoder, temperature=temperature, max_tokens=responses.tokens.shape[1]
+    )
     return World(
         tree=responses,
         prompts=tuple(Prompt(token_ids=ids) for ids in problem.prompts),
@@ -154,7 +167,7 @@ def transformer_world(
         policy=policy,
         reference=reference,
         critic=CriticRole(critic_from(network), layout=layout),
-        sampler=GeneratorSampler(network, encoder, max_tokens=max_tokens),
+        sampler=sampler,
         encoder=encoder,
         logp=lambda: scored(policy, groups, budget=MICRO_BATCH),
     )
@@ -190,8 +203,8 @@ def scored(role: Role, groups: Sequence[TokenGroup], *, budget: int) -> Tensor:
     return logprobs.double().sum(-1).view(len(groups), -1).cpu()
 
 
-def tiny_llama() -> PreTrainedModel:
-    """EP-TF's reference with rotary positions: 2 layers, width 32, far from uniform."""
+def tiny_llama(seed: int) -> PreTrainedModel:
+    """EP-TF's reference with rotary positions: 2 layers of width 32, far from uniform."""
     config = LlamaConfig(
         vocab_size=5,
         hidden_size=32,
@@ -201,10 +214,10 @@ def tiny_llama() -> PreTrainedModel:
         max_position_embeddings=16,
         pad_token_id=None,
     )
-    return _random(LlamaForCausalLM(config))
+    return _random(LlamaForCausalLM(config), seed)
 
 
-def tiny_gpt2() -> PreTrainedModel:
+def tiny_gpt2(seed: int) -> PreTrainedModel:
     """EP-TF's reference with learned positions, the kind that sees a wrong position id."""
     config = GPT2Config(
         vocab_size=5,
@@ -219,16 +232,16 @@ def tiny_gpt2() -> PreTrainedModel:
         eos_token_id=None,
         tie_word_embeddings=False,
     )
-    return _random(GPT2LMHeadModel(config))
+    return _random(GPT2LMHeadModel(config), seed)
 
 
-def _random(network: PreTrainedModel) -> PreTrainedModel:
+def _random(network: PreTrainedModel, seed: int) -> PreTrainedModel:
     """Embeddings from N(0, 1), other matrices from N(0, 1/d)."""
-    draw = torch.Generator().manual_seed(0)
+    draw = torch.Generator().manual_seed(seed)
     embedding = network.get_input_embeddings()
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.ndim == 2:
                 scale = 1.0 if parameter is embedding.weight else 32**-0.5
                 parameter.copy_(scale * torch.randn(parameter.shape, generator=draw))
-    return network.eval()
+    return network.to(pick_device("auto")).eval()

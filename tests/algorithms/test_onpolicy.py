@@ -89,9 +89,7 @@ def test_grpo_choices_of_baseline_and_scale():
 
 
 def test_ppo_scores_the_last_token_and_charges_every_token_its_own_kl():
-    config = PpoConfig(
-        gae_lambda=1.0, whiten_advantages=False, missing_eos_penalty=0.0, k=2
-    )
+    config = PpoConfig(gae_lambda=1.0, whiten_advantages=False, missing_eos_penalty=0.0, k=2)
     experience = ppo.prepare(rollouts(), config, kl_coef=0.5)
     row = [1.0 - 0.5 * (0.2 - 1.0), 1.0 - 0.5 * (-1.0), 1.0]
     torch.testing.assert_close(experience.advantages[0], torch.tensor(row))
@@ -162,9 +160,7 @@ def test_a_kl_in_the_loss_is_added_once_with_its_coefficient(estimator, expected
     without = ppo.loss(outputs(OLD), experience, PpoConfig(k=2), kl_coef=0.3)
     with_kl = ppo.loss(outputs(OLD), experience, config, kl_coef=0.3)
     assert float(with_kl.sum - without.sum) == pytest.approx(0.3 * float(expected), rel=1e-4)
-    torch.testing.assert_close(
-        experience.advantages[2], torch.tensor([0.95**1 * 0.5, 0.5, 0.0])
-    )
+    torch.testing.assert_close(experience.advantages[2], torch.tensor([0.95**1 * 0.5, 0.5, 0.0]))
 
 
 def test_the_clip_fraction_counts_only_bounds_that_bind():

@@ -285,7 +285,9 @@ def test_resolved_json_of_a_recipe_keeps_the_order_of_its_stages(tmp_path: Path)
     assert list(again.stages) == list(recipe.stages)
 
 
-def test_naming_a_model_leaves_out_pretraining_and_starts_every_stage_from_it(tmp_path: Path) -> None:
+def test_naming_a_model_leaves_out_pretraining_and_starts_every_stage_from_it(
+    tmp_path: Path,
+) -> None:
     recipe = tmp_path / "r.toml"
     recipe.write_text("[base]\nstage='pretrain'\n[sft]\nmodel='@base'\n[dpo]\ndata='x.jsonl'\n")
     loaded = load_recipe(recipe, ["model=owner/name"])

@@ -7,14 +7,19 @@ import re
 import shlex
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from palate.cli.main import STAGE_VERBS, app
+from palate.config.common import SamplingConfig
 from palate.config.load import load_recipe, load_section, load_stage
 from palate.config.stages import STAGES
+from palate.feedback.verifiers import VERIFIERS
+from palate.stages.exchange import JUDGED
 from palate.store import formats
+from palate.store.formats import read
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -25,8 +30,14 @@ GENERATED = "<!-- demo -->"
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
+@cache
 def text(page: Path) -> str:
     return page.read_text(encoding="utf-8")
+
+
+@cache
+def tree(file: Path) -> ast.Module:
+    return ast.parse(text(file))
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -67,7 +78,7 @@ def test_every_stage_has_a_page_that_is_linked(stage: str) -> None:
 
 @every_page
 def test_every_page_is_in_the_index(page: Path) -> None:
-    if page.parent == DOCS and page.name not in ("README.md", "mutants.md", "results.md"):
+    if page.parent == DOCS and page.name != "README.md":
         assert f"({page.name})" in text(DOCS / "README.md")
 
 
@@ -87,9 +98,8 @@ def test_every_file_and_function_that_is_named_exists(page: Path) -> None:
     for name in re.findall(r"`(palate/[\w/]+\.py)(?::\w+)?`", text(page)):
         assert (ROOT / name).is_file(), f"{page.name} names {name}"
     for path, name in re.findall(r"`(palate/[\w/]+\.py):(\w+)`", text(page)):
-        tree = ast.parse(text(ROOT / path))
         kinds = (ast.FunctionDef, ast.ClassDef)
-        defined = [node.name for node in tree.body if isinstance(node, kinds)]
+        defined = [node.name for node in tree(ROOT / path).body if isinstance(node, kinds)]
         assert name in defined, f"{page.name} names {path}:{name}"
 
 
@@ -148,11 +158,12 @@ AREAS = "optimizer|sft|reward|dpo|kl|response|group|policy|critic|held_out|rewar
 def strings(files: Iterable[Path]) -> Iterator[str]:
     """Every string of some Python files; of an f-string, its constant parts."""
     for file in files:
-        for node in ast.walk(ast.parse(text(file))):
+        for node in ast.walk(tree(file)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield node.value
 
 
+@cache
 def logged() -> set[str]:
     """Metric names that the code holds, and endings such as `/grad_norm` of those it makes up."""
     rooms = [ROOT / "palate" / room for room in ("algorithms", "training")]
@@ -165,6 +176,7 @@ def _is_metric(value: str) -> bool:
     return bool(re.fullmatch(r"[a-z_0-9]*/[a-z_0-9]+", value))
 
 
+@cache
 def documented() -> set[str]:
     """Metric names in the first two columns of the tables of docs/metrics.md."""
     rows = [line.split("|")[1:3] for line in text(DOCS / "metrics.md").splitlines() if "|" in line]
@@ -205,7 +217,6 @@ def words_of_commands() -> Iterator[tuple[str, list[str]]]:
 
 
 COMMANDS = list(words_of_commands())
-PATHS = [ROOT / "recipes", ROOT / "runs"]
 
 
 def test_every_verb_is_shown() -> None:
@@ -227,8 +238,6 @@ def test_every_command_is_accepted(page: str, words: list[str]) -> None:
     elif verb == "run" and recipe:
         load_recipe(recipe, overrides)
     elif verb == "chat":
-        from palate.config.common import SamplingConfig
-
         load_section(SamplingConfig(), overrides)
     else:
         known = {command.name or command.callback.__name__ for command in app.registered_commands}
@@ -286,8 +295,6 @@ def test_every_example_row_is_read_by_the_reader_of_its_kind(kind: str, tmp_path
 
 
 def test_every_format_that_is_read_has_an_example_row() -> None:
-    from palate.store.formats import read
-
     page = text(DOCS / "data.md")
     rows = [json.loads(line) for line in page.splitlines() if line.startswith("{")]
     tables = (read.PROMPTS, read.DEMONSTRATIONS, read.PREFERENCES, read.UNPAIRED, read.GROUPS)
@@ -297,9 +304,6 @@ def test_every_format_that_is_read_has_an_example_row() -> None:
 
 
 def test_every_export_format_and_judge_is_documented() -> None:
-    from palate.feedback.verifiers import VERIFIERS
-    from palate.stages.exchange import JUDGED
-
     data, judge = text(DOCS / "data.md"), text(DOCS / "judge.md")
     assert all(f"| `{name}` |" in data for name in (*JUDGED, "prompt-only", "groups"))
     assert all(f"`verifier:{name}`" in judge for name in VERIFIERS)
@@ -322,10 +326,10 @@ def test_the_readme_opens_with_the_two_commands_and_has_room_for_the_demo() -> N
 
 
 def test_the_tree_of_the_readme_has_every_room() -> None:
-    (tree,) = blocks(ROOT / "README.md", "")
+    (drawn,) = blocks(ROOT / "README.md", "")
     rooms = [p.name for p in (ROOT / "palate").iterdir() if (p / "__init__.py").is_file()]
-    assert all(f"\n  {room}/" in tree for room in rooms)
-    assert all((ROOT / line.split()[0]).is_dir() for line in tree.splitlines() if line[0] != " ")
+    assert all(f"\n  {room}/" in drawn for room in rooms)
+    assert all((ROOT / line.split()[0]).is_dir() for line in drawn.splitlines() if line[0] != " ")
 
 
 @every_page

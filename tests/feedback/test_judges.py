@@ -67,9 +67,13 @@ def test_without_noise_the_better_always_wins_and_equals_tie():
 
 
 def test_scores_are_passed_through_and_best_names_the_highest():
-    (scores,) = ScorerJudge(LENGTH, ask="scores", pairs_per_group=0).judge([group("ab", "a")], seed=0)
+    (scores,) = ScorerJudge(LENGTH, ask="scores", pairs_per_group=0).judge(
+        [group("ab", "a")], seed=0
+    )
     assert scores.verdict == Scores(values=(2.0, 1.0))
-    (best,) = ScorerJudge(LENGTH, ask="best", pairs_per_group=0).judge([group("a", "abc", "ab")], seed=0)
+    (best,) = ScorerJudge(LENGTH, ask="best", pairs_per_group=0).judge(
+        [group("a", "abc", "ab")], seed=0
+    )
     assert best.verdict == Choice(chosen=1)
 
 
