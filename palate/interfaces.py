@@ -1,6 +1,6 @@
 """The four protocols at the waist: Sampler, Learner, Scorer, Judge.
 
-A laptop, torchrun, a Ray cluster and an inference server are implementations; no loop can tell which.
+A laptop, torchrun, a Ray cluster or an inference server may implement them; no loop can tell.
 """
 
 from collections.abc import Callable, Sequence
@@ -93,7 +93,7 @@ class Learner(Protocol):
         ...
 
     def update(self, groups: "Sequence[TokenGroup]", loss: LossOf) -> Update:
-        """One optimizer update: micro-batches by token budget, one division by the global weight."""
+        """One optimizer update: micro-batches by token budget, one global division."""
         ...
 
 

@@ -58,7 +58,7 @@ class PretrainConfig(StageConfig):
     chat: Literal["palate", "chatml"] = "palate"
     """Chat template to install: palate's one-token role markers, or ChatML."""
     block_tokens: int = Field(default=128, ge=8)
-    """Longest training sequence; longer documents are cut, and documents never attend to another."""
+    """Longest training sequence; longer documents are cut, and none attends to another."""
     batch_tokens: int = Field(default=4096, ge=1)
     """Tokens per update, on average."""
     epochs: float = Field(default=1.0, gt=0)
@@ -379,6 +379,6 @@ class Recipe(Config):
     seed: int = 0
     """Seed that every stage's seed is derived from."""
     model: str = ""
-    """A folder or Hub name to start from instead of what `pretrain` stages make (empty: run them)."""
+    """A folder or Hub name to start from instead of the `pretrain` stages (empty: run them)."""
     stages: dict[str, AnyStageConfig]
     """The stages by name, in order."""

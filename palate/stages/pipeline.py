@@ -36,6 +36,24 @@ from palate.training.checkpoints import Checkpoints
 
 NAME_WIDTH = 18
 
+READS = {
+    "baseline",
+    "corpus",
+    "data",
+    "evaluation",
+    "function",
+    "groups",
+    "judge",
+    "model",
+    "models",
+    "preferences",
+    "prompts",
+    "reward",
+    "reward_model",
+    "sources",
+}
+"""Settings that name a stage, a file, a folder or a function; what they name is hashed."""
+
 STAGE_RUNS: dict[str, Callable[[Any, StageContext], dict[str, float]]] = {
     "pretrain": pretrain.run,
     "prepare": prepare.run,
@@ -176,7 +194,9 @@ def headline(summary: Mapping[str, float]) -> str:
 def input_hashes(config: StageConfig, artifacts: Mapping[str, Path]) -> dict[str, str]:
     """Content hashes of all that the config names: earlier stages, files and folders."""
     named: list[str] = []
-    for value in dict(config).values():
+    for key, value in config:
+        if key not in READS:
+            continue
         if isinstance(value, str):
             named += [part.strip() for part in value.split(",")]
         elif isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""PPO, GRPO and RLOO put their parts together as they say: by hand on two prompts of two responses."""
+"""PPO, GRPO and RLOO put their parts together as they say: by hand on two groups of two."""
 
 import pytest
 import torch

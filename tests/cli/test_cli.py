@@ -210,7 +210,7 @@ def test_ctrl_c_ends_a_process_with_the_promise_to_resume() -> None:
         stderr=subprocess.PIPE,
         text=True,
         # A background job of a shell ignores SIGINT, and its children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "waiting\n"

@@ -1,4 +1,4 @@
-"""The whole loop on a tiny model: every stage runs, repeats to the bit, and is skipped when done."""
+"""The whole loop on a tiny model: every stage runs, repeats to the bit, is skipped when done."""
 
 import json
 import signal
@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from palate.config.load import load_recipe
+from palate.config.stages import PpoConfig, PretrainConfig
 from palate.records import PreferenceGroup
-from palate.stages.pipeline import run_recipe
+from palate.stages.pipeline import input_hashes, run_recipe
 from palate.store.database import Store
 from palate.store.formats import read_groups, read_preferences
 
@@ -25,8 +26,15 @@ seed = 3
 
 [pretrain]
 corpus = "cafe:corpus:40"
-architecture = { hidden_size = 32, layers = 2, heads = 2, intermediate_size = 64, vocabulary = 300, context = 384 }
 batch_tokens = 2048
+
+[pretrain.architecture]
+hidden_size = 32
+layers = 2
+heads = 2
+intermediate_size = 64
+vocabulary = 300
+context = 384
 
 [sft]
 data = "cafe:demonstrations:24"
@@ -230,3 +238,16 @@ def test_a_run_that_is_killed_at_any_moment_resumes_to_the_same_bits(finished, t
         for file in ("metrics.jsonl", "model/model.safetensors"):
             one, two = stage(finished, name) / file, stage(tmp_path, name) / file
             assert one.read_bytes() == two.read_bytes(), (name, file)
+
+
+def test_only_what_a_stage_reads_is_hashed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "palate").mkdir()
+    (tmp_path / "text.txt").write_text("one\n")
+    (tmp_path / "mine.py").write_text("def reward(p, r, ref): return 0\n")
+    assert set(input_hashes(PretrainConfig(corpus="text.txt, cafe:corpus"), {})) == {"text.txt"}
+    before = input_hashes(PpoConfig(reward="mine.py:reward"), {})
+    (tmp_path / "mine.py").write_text("def reward(p, r, ref): return 1\n")
+    after = input_hashes(PpoConfig(reward="mine.py:reward"), {})
+    assert set(before) == {"mine.py"}
+    assert before != after
