@@ -193,20 +193,8 @@ def headline(summary: Mapping[str, float]) -> str:
 
 def input_hashes(config: StageConfig, artifacts: Mapping[str, Path]) -> dict[str, str]:
     """Content hashes of all that the config names: earlier stages, files and folders."""
-    named: list[str] = []
-    for key, value in config:
-        if key not in READS:
-            continue
-        if isinstance(value, str):
-            named += [part.strip() for part in value.split(",")]
-        elif isinstance(value, tuple):
-            named += [part for part in value if isinstance(part, str)]
     hashes: dict[str, str] = {}
-    for name in list(named):
-        function = parse_function(name)
-        if function is not None:
-            named += [str(function.path), function.argument]
-    for name in named:
+    for name in named_in(config):
         path = Path(name)
         stage = name.partition("/")[0].removeprefix("@")
         if name.startswith("@") and stage in artifacts:
@@ -216,3 +204,17 @@ def input_hashes(config: StageConfig, artifacts: Mapping[str, Path]) -> dict[str
         elif path.name and path.is_dir():
             hashes[name] = sha256_tree(path)
     return hashes
+
+
+def named_in(config: StageConfig) -> list[str]:
+    """What the settings of a stage name: parts of lists, functions, and their arguments."""
+    named: list[str] = []
+    for key, value in config:
+        if key in READS:
+            parts = value.split(",") if isinstance(value, str) else value
+            named += [part.strip() for part in parts]
+    for name in list(named):
+        function = parse_function(name)
+        if function is not None:
+            named += [str(function.path), function.argument]
+    return named
