@@ -225,15 +225,33 @@ def doctor(recipe: AnyRecipe = None, *, root: Root = HERE, debug: Debug = False)
 
 @app.command(rich_help_panel="Look")
 def verify(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="One proof; empty: all.")] = "",
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Checks; none: all quick ones.")
+    ] = None,
     *,
+    slow: Annotated[bool, typer.Option("--slow", help="Also train transformers.")] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of samples and problems.")] = 0,
+    algorithm: Annotated[
+        str, typer.Option("--algorithm", metavar="MODULE:NAME", help="Test your own Algorithm.")
+    ] = "",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the numbers there.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Prove the trainers on problems whose optimum is known in closed form."""
     with guard(debug=debug):
         from palate.stages import verify as stage
 
-        _exit_unless(stage.run(name, console=Console()))
+        proved = stage.run(
+            names or (),
+            slow=slow,
+            seed=seed,
+            algorithm=algorithm,
+            json_file=json_file,
+            console=Console(),
+        )
+        _exit_unless(proved)
 
 
 def _exit_unless(well: bool) -> None:

@@ -42,8 +42,13 @@ class History:
             self.values.setdefault(name, []).append(value)
 
 
-def improve(world: World, algorithm: Algorithm, config: OnPolicyConfig, *, seed: int) -> History:
-    """Train the world's policy (for PPO its critic too) by the online loop; what that logged."""
+def improve(
+    world: World, algorithm: Algorithm, config: OnPolicyConfig, *, groups: int = 1, seed: int
+) -> History:
+    """Train the world's policy (for PPO its critic too) by the online loop; what that logged.
+
+    Every step has `groups` groups of `config.k` responses to every prompt.
+    """
     updates = config.steps * config.epochs * config.minibatches
 
     def learner(role: Role, optimizer: OptimizerConfig) -> LocalLearner:
@@ -64,7 +69,7 @@ def improve(world: World, algorithm: Algorithm, config: OnPolicyConfig, *, seed:
     loop = OnlineLoop(actors, algorithm, config, run_seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder), every=_NEVER)
-        loop.run(world.prompts, monitor=history, checkpoints=checkpoints)
+        loop.run(world.prompts * groups, monitor=history, checkpoints=checkpoints)
     return history
 
 

@@ -11,7 +11,7 @@ from palate.training.improve import OnPolicyConfig
 from palate.verify import enumeration as exact
 from palate.verify.checks import Reached
 from palate.verify.loops import improve
-from palate.verify.tabular import TabularCritic, systematic
+from palate.verify.tabular import Draw, TabularCritic, systematic
 from palate.verify.worlds import World, tabular_world
 
 Run = Callable[[int], Reached]
@@ -53,12 +53,14 @@ def to_solution(world: World, solution: Tensor, beta: float) -> dict[str, float]
     }
 
 
-def reach(world: World, algorithm: Algorithm, config: OnPolicyConfig, *, seed: int) -> Reached:
+def reach(
+    world: World, algorithm: Algorithm, config: OnPolicyConfig, *, groups: int = 1, seed: int
+) -> Reached:
     """Train, and measure the distance to the optimum of what the configuration maximises.
 
     `logged` is how far the last step's logged reward is from the exact objective.
     """
-    history = improve(world, algorithm, config, seed=seed)
+    history = improve(world, algorithm, config, groups=groups, seed=seed)
     reward = world.reward - config.missing_eos_penalty * exact.unended(world.tree).double()
     beta = config.kl.coef
     objective = exact.objective(world.logp(), world.log_ref, reward, beta).mean()
@@ -66,9 +68,10 @@ def reach(world: World, algorithm: Algorithm, config: OnPolicyConfig, *, seed: i
     return to_optimum(world, reward, beta) | {"logged": logged}
 
 
-def regularized(config: OnPolicyConfig, new: NewWorld = table) -> Run:
+def regularized(config: OnPolicyConfig, *, groups: int = 1, new: NewWorld = table) -> Run:
     """KL in the reward."""
-    return lambda seed: reach(new(seed), ALGORITHMS[config.stage], config, seed=seed)
+    algorithm = ALGORITHMS[config.stage]
+    return lambda seed: reach(new(seed), algorithm, config, groups=groups, seed=seed)
 
 
 def with_values(config: OnPolicyConfig) -> Run:
@@ -100,13 +103,19 @@ def penalized(config: OnPolicyConfig) -> Run:
     return run
 
 
-def in_the_loss(config: OnPolicyConfig, solution: Callable[[exact.Problem], Tensor]) -> Run:
-    """KL in the loss, with nearly noiseless groups: distance to this choice's own fixed point."""
+def in_the_loss(
+    config: OnPolicyConfig,
+    solution: Callable[[exact.Problem], Tensor],
+    *,
+    draw: Draw = systematic,
+    groups: int = 1,
+) -> Run:
+    """KL in the loss: distance to this choice's own fixed point, where EP-S tells them apart."""
 
     def run(seed: int) -> Reached:
         problem = replace(exact.short(), beta=config.kl.coef)
-        world = tabular_world(problem, draw=systematic)
-        improve(world, ALGORITHMS[config.stage], config, seed=seed)
+        world = tabular_world(problem, draw=draw)
+        improve(world, ALGORITHMS[config.stage], config, groups=groups, seed=seed)
         return to_solution(world, solution(problem), problem.beta)
 
     return run
@@ -115,6 +124,16 @@ def in_the_loss(config: OnPolicyConfig, solution: Callable[[exact.Problem], Tens
 def by_rule(rule: exact.Rule) -> Callable[[exact.Problem], Tensor]:
     """The solution that a local rule gives by backward induction."""
     return lambda problem: exact.logp_all(problem.tree, exact.solve(problem, rule))
+
+
+def by_coefficient(factor: float) -> Callable[[exact.Problem], Tensor]:
+    """pi* of another coefficient."""
+
+    def solution(problem: exact.Problem) -> Tensor:
+        log_ref = exact.logp_all(problem.tree, problem.ref_logits)
+        return exact.pi_star(log_ref, problem.reward, factor * problem.beta)
+
+    return solution
 
 
 def by_deviation(problem: exact.Problem) -> Tensor:
@@ -129,19 +148,23 @@ def refused(config: OnPolicyConfig) -> Run:
 
 
 def budgeted(config: OnPolicyConfig) -> Run:
-    """A KL budget: what was spent, gained and charged, over what is best at that budget."""
+    """A KL budget: the mean KL over it, the coefficient over the one whose pi* spends it.
+
+    `reward / best` is over the highest mean reward at the KL that was really spent.
+    """
 
     def run(seed: int) -> Reached:
         world, budget = table(seed), config.kl.target
         history = improve(world, ALGORITHMS[config.stage], config, seed=seed)
-        best_coef = exact.budget_coefficient(world.log_ref, world.reward, budget)
-        best = exact.pi_star(world.log_ref, world.reward, best_coef)
-        spent = exact.kl(world.logp(), world.log_ref).mean()
-        gained, most = ((p.exp() * world.reward).sum(-1).mean() for p in (world.logp(), best))
+        logp, log_ref, reward = world.logp(), world.log_ref, world.reward
+        spent = float(exact.kl(logp, log_ref).mean())
+        coef = exact.budget_coefficient(log_ref, reward, budget)
+        best = exact.pi_star(log_ref, reward, exact.budget_coefficient(log_ref, reward, spent))
+        gained, most = ((p.exp() * reward).sum(-1).mean() for p in (logp, best))
         return {
-            "kl / budget": float(spent) / budget,
+            "kl / budget": spent / budget,
             "reward / best": float(gained / most),
-            "coef / best": history.values["kl/coef"][-1] / best_coef,
+            "coef / best": history.values["kl/coef"][-1] / coef,
         }
 
     return run

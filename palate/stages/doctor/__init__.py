@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from palate.config.load import resolved_json
-from palate.config.stages import Recipe, StageConfig
+from palate.config.stages import AnyStageConfig, Recipe, StageConfig
 from palate.maths.seeds import seed as named_seed
 from palate.models.precision import pick_device
 from palate.stages.context import StageContext
@@ -84,43 +84,48 @@ def _recipe(recipe: Recipe, visit: Visit, *, root: Path, scratch: Path) -> None:
     artifacts: dict[str, Path] = {}
     contexts: dict[str, StageContext] = {}
     blueprints = Blueprints(recipe, contexts)
-    memories: dict[str, Memory] = {}
     responses: list[str] = []
+    memories: dict[str, Memory] = {}
     run = RunDir(root / "runs", recipe.name)
     for index, (name, config) in enumerate(recipe.stages.items(), start=1):
-        seed = named_seed(recipe.seed, name) if config.seed is None else config.seed
-        there = run.stage(index, name)
-        mark = fingerprint(
-            config.stage,
-            resolved_json(config),
-            input_hashes(config, finished),
-            seed,
-            code_version(),
-        )
-        contexts[name] = StageContext(
-            name=name,
-            folder=StageDir(scratch / there.path.name),
-            seed=seed,
-            monitor=Silent(),
-            artifacts=artifacts,
-            store_url=f"sqlite:///{scratch / 'palate.db'}",
-            project=recipe.name,
-        )
+        there = run.stage(index, name).path
+        here = StageDir(scratch / there.name)
+        context = contexts[name] = _context(recipe, name, here, artifacts)
         title = name if name == config.stage else f"{name} ({config.stage})"
-        if there.is_finished(mark):
-            finished[name] = artifacts[name] = there.path
-            visit.hear(title, _skipped(there.path))
+        if StageDir(there).is_finished(_mark(config, context.seed, finished)):
+            finished[name] = artifacts[name] = there
+            visit.hear(title, _skipped(there))
             continue
-        case = Case(
-            recipe=recipe, context=contexts[name], blueprints=blueprints, responses=responses
-        )
+        case = Case(recipe=recipe, context=context, blueprints=blueprints, responses=responses)
         memory = visit.hear(title, examine(config, case))
         if memory:
             memories[name] = memory
-        if case.context.folder.path.is_dir():
-            artifacts[name] = case.context.folder.path
+        if here.path.is_dir():
+            artifacts[name] = here.path
     if memories:
         visit.hear("memory and disk", _resources(recipe, memories, root))
+
+
+def _context(
+    recipe: Recipe, name: str, folder: StageDir, artifacts: Mapping[str, Path]
+) -> StageContext:
+    """What a run would give the stage, but for a folder and a database of its own."""
+    own = recipe.stages[name].seed
+    return StageContext(
+        name=name,
+        folder=folder,
+        seed=named_seed(recipe.seed, name) if own is None else own,
+        monitor=Silent(),
+        artifacts=artifacts,
+        store_url=f"sqlite:///{folder.path.parent / 'palate.db'}",
+        project=recipe.name,
+    )
+
+
+def _mark(config: AnyStageConfig, seed: int, finished: Mapping[str, Path]) -> str:
+    """The fingerprint under which a run would look for the finished stage."""
+    inputs = input_hashes(config, finished)
+    return fingerprint(config.stage, resolved_json(config), inputs, seed, code_version())
 
 
 def _skipped(folder: Path) -> Exam[None]:

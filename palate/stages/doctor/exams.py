@@ -156,7 +156,8 @@ def _online(config: OnPolicyConfig, case: Case) -> Exam[Memory | None]:
     written: Sequence[Group] = ()
     if rows and model:
         groups = (yield from attempt(rendering.seen(rows, model, config.prompt))) or ()
-        written = (yield from attempt(_rehearsal(config, model, prompts, case))) or ()
+        if groups:
+            written = (yield from attempt(_rehearsal(config, model, prompts, case))) or ()
     judge = None
     if trial.is_function(config.reward):
         yield from attempt(_reward(config, prompts, written, case))

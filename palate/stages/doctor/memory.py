@@ -1,4 +1,20 @@
-"""How much memory a training stage will take, from parameter counts and a few sizes."""
+"""How much memory a training stage will take, from parameter counts and a few sizes.
+
+Weights, gradients and Adam's two moments are fp32 throughout; an adapter counts among the weights
+and is what trains. With P weights of which T train, F in copies, R of a reward model and C of a
+critic, L layers of width d and feed-forward width f, vocabulary V, c cached numbers per token and
+layer, b bytes per number of a matrix product (4, or 2 under bf16 autocast, which also keeps a copy
+of the weights), n copies of a chunk's logits and m of what trains:
+
+    peak = 4 P + 4 T + 8 T + 4 F + 4 R + 16 C + max(activations, cache, step)
+    activations = tokens ((L + 2) ((32 + 4 b) d + 4 b f) + 16 d)
+                  + 4 min(tokens, 1024) V n + (4 - b) P
+    cache = b L cached_tokens c
+    step = 4 (T + C) m
+
+A block keeps about 8 + b vectors of its width (norms stay fp32) and 4 of its feed-forward width;
+two more blocks' worth is in flight in the backward pass.
+"""
 
 from dataclasses import dataclass
 
@@ -70,24 +86,10 @@ class Memory:
 def predicted_memory(
     shape: Shape, load: Load, *, number_bytes: int, logit_copies: int, clones_trained: float
 ) -> Memory:
-    """Bytes of P weights of which T train, F in copies, R of a reward model, C of a critic, by
+    """Bytes, by the formula above.
 
-        4 P + 4 T + 8 T + 4 F + 4 R + 16 C + max(activations, cache, step)
-
-    since weights, gradients and Adam's two moments are fp32 throughout; adapters count in T and P.
-
-        activations = tokens ((L + 2) ((32 + 4 b) d + 4 b f) + 16 d)
-                      + 4 min(tokens, 1024) V n + (4 - b) P
-        cache = b L cached_tokens c
-        step = 4 (T + C) clones_trained
-
-    with L layers of width d, feed-forward width f, vocabulary V, c cached numbers per token and
-    layer, b = `number_bytes` per number of a matrix product (4, or 2 under bf16 autocast, which
-    also keeps a copy of the weights), n = `logit_copies` of a chunk's logits (3 for
-    log-probabilities, 6 with entropies). A block keeps about 8 + b vectors of its width (norms stay
-    fp32) and 4 of its feed-forward width; two more blocks' worth is in flight in the backward pass.
-    `clones_trained` is how many copies of the trained numbers the optimizer step or a checkpoint
-    makes for a moment.
+    `logit_copies` is 3 for log-probabilities and 6 with entropies; `clones_trained` is how many
+    copies of the trained numbers an optimizer step or a checkpoint makes for a moment.
     """
     d, b = shape.width, number_bytes
     per_block = (32 + 4 * b) * d + 4 * b * shape.feed_forward
