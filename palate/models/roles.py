@@ -154,6 +154,7 @@ class RewardRole:
         """See `Role`."""
         with self.scope():
             hidden = group_hidden(self.network, groups, layout=self.layout)
-            scores = self.network.score(hidden.last).squeeze(-1).float()
+            head: nn.Module = self.network.get_submodule("score")
+            scores = head(hidden.last).squeeze(-1).float()
         empty = _empty(scores)
         return Outputs(logprobs=empty, entropy=empty, values=empty, scores=scores)

@@ -1,5 +1,6 @@
 """What a proof is: a claim, a run that reaches something, and gates that it has to stay within."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,8 +23,9 @@ class Gate(Record):
 
     def admits(self, value: float) -> bool:
         """Whether a value lies within the bounds."""
-        above_low = self.low is None or value >= self.low
-        return above_low and (value <= self.high if self.high is not None else value == value)
+        low = -math.inf if self.low is None else self.low
+        high = math.inf if self.high is None else self.high
+        return low <= value <= high
 
     def __str__(self) -> str:
         if self.low is None:

@@ -234,7 +234,7 @@ def centered(scores: Tensor) -> Tensor:
 
 
 def imitated(tree: Tree, weights: Tensor) -> Tensor:
-    """The policy log-probabilities that maximize sum_y w(y) sum_t log pi(y_t); w [prompt, response].
+    """Policy log-probabilities that maximize sum_y w(y) sum_t log pi(y_t); w [prompt, response].
 
     In every state the tokens get the weight of the responses through them.
     """

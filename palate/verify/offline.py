@@ -1,4 +1,4 @@
-"""Where fixed data leads: worlds through the fitting loop, with the labels of a whole population."""
+"""Where fixed data leads: worlds through the fitting loop, labelled by a whole population."""
 
 import itertools
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Where rollouts, rewards and updates lead: worlds through the online loop, and how near they get."""
+"""Where rollouts, rewards and updates lead: worlds through the online loop."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -34,7 +34,7 @@ def own_check(
     settings = config or (PPO if algorithm.critic_loss else RLOO)
     if settings.kl.control != "soft":
         raise ValueError(
-            f"kl.control={settings.kl.control} moves the coefficient, so there is no one optimum to "
+            f"kl.control={settings.kl.control} moves the coefficient: there is no one optimum to "
             "compare with: use soft"
         )
     return Check(
@@ -42,9 +42,7 @@ def own_check(
         row="C2",
         objective=REGULARIZED,
         optimum=PI_STAR,
-        run=lambda seed: reach(
-            world or table(seed), algorithm, settings, groups=groups, seed=seed
-        ),
+        run=lambda seed: reach(world or table(seed), algorithm, settings, groups=groups, seed=seed),
         gates=gates,
     )
 

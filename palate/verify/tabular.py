@@ -1,4 +1,4 @@
-"""Roles whose weights are tables, and samplers from them: small enough for every answer to be exact.
+"""Roles whose weights are tables, and samplers from them: small enough to be exact.
 
 A table can represent every policy, so what training leaves between it and the optimum is training.
 """

@@ -32,7 +32,7 @@ def transformer(network: NewNetwork) -> NewWorld:
 
 
 def normalized(network: NewNetwork) -> Run:
-    """|sum of the probabilities of all responses - 1|, the largest over prompts and ways to compute.
+    """|sum of the probabilities of all responses - 1|, the largest over prompts and ways.
 
     The ways are both layouts, with and without entropies, a micro-batch per prompt and one for all;
     `double` is the same in double precision.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from tokenizers import Tokenizer, models
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -184,7 +184,7 @@ def text_problem_of(
 ) -> TextProblem:
     """Your own prompts and `reward(prompt ids, response ids)`, for `transformer_world`.
 
-    Every response of at most `max_tokens` tokens is enumerated: keep vocabulary ** max_tokens small.
+    Every response of at most `max_tokens` tokens is enumerated: vocabulary ** max_tokens is small.
     """
     responses = tree(vocabulary=vocabulary, eos=eos, length=max_tokens)
     rewards = [[reward(prompt, response) for response in responses.responses] for prompt in prompts]
@@ -244,4 +244,5 @@ def _random(network: PreTrainedModel, seed: int) -> PreTrainedModel:
             if parameter.ndim == 2:
                 scale = 1.0 if parameter is embedding.weight else 32**-0.5
                 parameter.copy_(scale * torch.randn(parameter.shape, generator=draw))
-    return network.to(pick_device("auto")).eval()
+    nn.Module.to(network, pick_device("auto"))
+    return network.eval()
