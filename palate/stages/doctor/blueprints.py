@@ -173,7 +173,7 @@ def read_blueprint(source: str) -> Blueprint | None:
         if not any(folder.glob("*.safetensors")):
             return None
     if (folder / "adapter_config.json").is_file():
-        base = read_blueprint(str(PeftConfig.from_pretrained(folder).base_model_name_or_path))
+        base = read_blueprint(str(PeftConfig.from_pretrained(str(folder)).base_model_name_or_path))
         return base and replace(base, source=str(folder))
     outline = outlined(AutoConfig.from_pretrained(str(folder), trust_remote_code=False))
     if (folder / "generation_config.json").is_file():
