@@ -20,7 +20,7 @@ from palate.records import (
     Response,
     user_prompt,
 )
-from palate.store.files import read_rows
+from palate.store.rows import read_rows
 
 OPENING_WORDS = 5
 SENTENCE_WORDS = range(8, 33)
