@@ -30,7 +30,10 @@ class Gate(Record):
     def __str__(self) -> str:
         if self.low is None:
             return f"< {self.high:.3g}"
-        return f"> {self.low:.3g}" if self.high is None else f"{self.low:.3g} .. {self.high:.3g}"
+        if self.high is None:
+            return f"> {self.low:.3g}"
+        both = f"{self.low:.3g} .. {self.high:.3g}"
+        return f"= {self.low:.3g}" if self.low == self.high else both
 
 
 def below(high: float) -> Gate:

@@ -2,20 +2,23 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from palate.algorithms.onpolicy import ALGORITHMS
 from palate.algorithms.sft import Reduction
 from palate.config.common import OptimizerConfig
 from palate.config.stages import DpoConfig, RewardConfig
 from palate.evaluation.policies import best_of_n_curve
 from palate.maths.statistics import best_of_n_kl_bound
 from palate.models.roles import Role
+from palate.training.improve import OnPolicyConfig
 from palate.verify import enumeration as exact
 from palate.verify.checks import Reached
-from palate.verify.loops import imitate, judged, prefer, rate, repeated
-from palate.verify.onpolicy import NewWorld, Run, to_optimum, to_solution
+from palate.verify.loops import imitate, improve, judged, prefer, rate, repeated
+from palate.verify.onpolicy import NewWorld, Run, table, to_optimum, to_solution
 from palate.verify.tabular import TabularReward
 from palate.verify.worlds import World, tabular_world
 
@@ -26,6 +29,7 @@ BETA = 0.5
 
 _DEMONSTRATIONS = 200
 _POOLS, _POOL = 2000, 100
+_VOTES = 40
 
 
 def drawn_table(seed: int) -> World:
@@ -47,6 +51,14 @@ def labels(reward: Tensor, *, flipped: float = 0.0) -> Tensor:
     """P(i preferred to j) = sigmoid(r_i - r_j), a fraction of the labels being flipped."""
     right = torch.sigmoid(reward[..., :, None] - reward[..., None, :])
     return (1 - flipped) * right + flipped * (1 - right)
+
+
+def votes(reward: Tensor, *, seed: int) -> Tensor:
+    """The share of 40 drawn labels in which i was preferred to j, for every pair."""
+    draw = torch.Generator().manual_seed(seed)
+    probability = labels(reward).expand(_VOTES, -1, -1, -1)
+    upper = torch.bernoulli(probability, generator=draw).mean(0).triu(1)
+    return upper + (1 - upper).triu(1).mT
 
 
 def preferring(
@@ -108,6 +120,38 @@ def smoothed_solution(smoothing: float) -> Callable[[World], Tensor]:
         return exact.pi_star(world.log_ref, scores, BETA)
 
     return solution
+
+
+def from_votes(config: DpoConfig, *, updates: int) -> Run:
+    """DPO on drawn labels: to the tilt by the Bradley-Terry fit of the very same labels."""
+
+    def run(seed: int) -> Reached:
+        world = drawn_table(seed)
+        shares = votes(world.reward, seed=seed)
+        rows = judged(world, shares, all_pairs(len(world.tree.responses)))
+        prefer(world, rows, config, updates=updates, seed=seed)
+        return to_solution(world, _fitted(world, shares), BETA)
+
+    return run
+
+
+def pipeline(reward: RewardConfig, policy: OnPolicyConfig, *, updates: int, groups: int) -> Run:
+    """A reward model from drawn labels, then RL on its scores: to where DPO on those labels goes."""
+
+    def run(seed: int) -> Reached:
+        world = table(seed)
+        shares = votes(world.reward, seed=seed)
+        rows = judged(world, shares, all_pairs(len(world.tree.responses)))
+        scores = rate(world, scores_of(world), rows, reward, updates=updates, seed=seed)
+        proxy = replace(world, reward=scores)
+        improve(proxy, ALGORITHMS[policy.stage], policy, groups=groups, seed=seed)
+        return to_solution(world, _fitted(world, shares), BETA)
+
+    return run
+
+
+def _fitted(world: World, shares: Tensor) -> Tensor:
+    return exact.pi_star(world.log_ref, exact.bradley_terry_scores(shares), BETA)
 
 
 def imitating(

@@ -107,16 +107,17 @@ def in_the_loss(
     config: OnPolicyConfig,
     solution: Callable[[exact.Problem], Tensor],
     *,
+    problem: exact.Problem | None = None,
     draw: Draw = systematic,
     groups: int = 1,
 ) -> Run:
-    """KL in the loss: distance to this choice's own fixed point, where EP-S tells them apart."""
+    """KL in the loss: distance to this choice's own fixed point, on EP-S if not told otherwise."""
+    posed = replace(problem or exact.short(), beta=config.kl.coef)
 
     def run(seed: int) -> Reached:
-        problem = replace(exact.short(), beta=config.kl.coef)
-        world = tabular_world(problem, draw=draw)
+        world = tabular_world(posed, draw=draw)
         improve(world, ALGORITHMS[config.stage], config, groups=groups, seed=seed)
-        return to_solution(world, solution(problem), problem.beta)
+        return to_solution(world, solution(posed), posed.beta)
 
     return run
 

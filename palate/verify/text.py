@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from transformers import PreTrainedModel
 
-from palate.batches.groups import token_group
+from palate.batches.groups import TokenGroup, token_group
 from palate.models.layout import Layout
 from palate.models.reward_model import reward_from_policy
 from palate.models.roles import PlainPolicyRole, PolicyRole, RewardRole, Role
@@ -34,31 +34,40 @@ def transformer(network: NewNetwork) -> NewWorld:
 def normalized(network: NewNetwork) -> Run:
     """|sum of the probabilities of all responses - 1|, the largest over prompts and ways.
 
-    The ways are both layouts, with and without entropies, a micro-batch per prompt and one for all;
-    `double` is the same in double precision.
+    The ways are both layouts, with and without entropies, groups of equal and of unequal size,
+    alone and together in a micro-batch. `sum in double` is the same in double precision.
     """
-
-    def error(model: PreTrainedModel, world: World) -> float:
-        layouts: tuple[Layout, Layout] = ("tree", "rows")
-        roles: list[Role] = [
-            kind(model, layout=layout, temperature=1.0)
-            for kind in (PolicyRole, PlainPolicyRole)
-            for layout in layouts
-        ]
-        sums = [
-            scored(role, everything(world), budget=budget).exp().sum(-1)
-            for role in roles
-            for budget in (1, MICRO_BATCH)
-        ]
-        return float((torch.stack(sums) - 1).abs().max())
 
     def run(seed: int) -> Reached:
         model = network(seed)
         world = transformer_world(model, text_problem())
-        single = error(model, world)
-        return {"sum": single, "sum in double": error(model.double(), world)}
+        single = _farthest_from_one(model, world)
+        return {"sum": single, "sum in double": _farthest_from_one(model.double(), world)}
 
     return run
+
+
+def _farthest_from_one(model: PreTrainedModel, world: World) -> float:
+    layouts: tuple[Layout, Layout] = ("tree", "rows")
+    whole = everything(world)
+    uneven = [part for group in whole for part in _parts(group)]
+    sums = [
+        scored(kind(model, layout=layout, temperature=1.0), groups, budget=budget)
+        .view(len(whole), -1)
+        .exp()
+        .sum(-1)
+        for kind in (PolicyRole, PlainPolicyRole)
+        for layout in layouts
+        for groups in (whole, uneven)
+        for budget in (1, MICRO_BATCH)
+    ]
+    return float((torch.stack(sums) - 1).abs().max())
+
+
+def _parts(group: TokenGroup) -> list[TokenGroup]:
+    """The same responses, in order, as groups of 1, 20 and the rest."""
+    cuts = (group.responses[:1], group.responses[1:21], group.responses[21:])
+    return [token_group(group.id, group.prompt, responses) for responses in cuts]
 
 
 def sampled(network: NewNetwork, *, draws: int, temperature: float = 1.0) -> Run:

@@ -156,6 +156,7 @@ def transformer_world(
         for model in (network, copy.deepcopy(network).requires_grad_(False))
     )
     groups = [token_group(str(ids), ids, responses.responses) for ids in problem.prompts]
+    shape = problem.reward.shape
     sampler = GeneratorSampler(
         network, encoder, temperature=temperature, max_tokens=responses.tokens.shape[1]
     )
@@ -163,13 +164,13 @@ def transformer_world(
         tree=responses,
         prompts=tuple(Prompt(token_ids=ids) for ids in problem.prompts),
         reward=problem.reward,
-        log_ref=scored(reference, groups, budget=MICRO_BATCH),
+        log_ref=scored(reference, groups, budget=MICRO_BATCH).view(shape),
         policy=policy,
         reference=reference,
         critic=CriticRole(critic_from(network), layout=layout),
         sampler=sampler,
         encoder=encoder,
-        logp=lambda: scored(policy, groups, budget=MICRO_BATCH),
+        logp=lambda: scored(policy, groups, budget=MICRO_BATCH).view(shape),
     )
 
 
@@ -198,9 +199,8 @@ def text_problem_of(
 
 
 def scored(role: Role, groups: Sequence[TokenGroup], *, budget: int) -> Tensor:
-    """[group, response] log-probabilities (nats) by a role, summed over tokens in double."""
-    logprobs = read_all(role, groups, budget=budget).logprobs
-    return logprobs.double().sum(-1).view(len(groups), -1).cpu()
+    """[response] log-probabilities (nats) by a role, summed over tokens in double precision."""
+    return read_all(role, groups, budget=budget).logprobs.double().sum(-1).cpu()
 
 
 def tiny_llama(seed: int) -> PreTrainedModel:
@@ -211,7 +211,7 @@ def tiny_llama(seed: int) -> PreTrainedModel:
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,
-        max_position_embeddings=16,
+        max_position_embeddings=256,
         pad_token_id=None,
     )
     return _random(LlamaForCausalLM(config), seed)
@@ -224,7 +224,7 @@ def tiny_gpt2(seed: int) -> PreTrainedModel:
         n_embd=32,
         n_layer=2,
         n_head=4,
-        n_positions=16,
+        n_positions=256,
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
