@@ -25,14 +25,17 @@ from palate.records.judgement import (
     Verdict,
     preferences_of,
 )
+from palate.records.labelling import Answer, LabelTask, preferred, standings
 
 __all__ = [
+    "Answer",
     "Choice",
     "Demonstration",
     "Group",
     "GroupId",
     "Judgement",
     "JudgementId",
+    "LabelTask",
     "Message",
     "Preference",
     "PreferenceGroup",
@@ -51,5 +54,7 @@ __all__ = [
     "Verdict",
     "content_id",
     "preferences_of",
+    "preferred",
+    "standings",
     "user_prompt",
 ]
