@@ -31,6 +31,7 @@ def postgres_server() -> Iterator[str]:
     )
     folder = Path(tempfile.mkdtemp(prefix="palate-postgres-"))
     with pgserver.get_server(folder, cleanup_mode="delete") as server:
+        server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
 
 

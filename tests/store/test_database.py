@@ -36,6 +36,7 @@ from palate.store.database import Counts, Store
 from palate.store.errors import DataError
 from palate.store.schema import Table
 
+
 def group(i: int, k: int = 2) -> Group:
     responses = tuple(Response(text=f"answer {i}.{j}", policy="sft") for j in range(k))
     return Group(prompt=user_prompt(f"question {i}"), responses=responses)

