@@ -2,9 +2,7 @@
 databases."""
 
 import sqlite3
-import statistics
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -451,19 +449,14 @@ def test_sixty_four_people_at_once_lose_nothing_and_never_exceed_the_overlap(url
     people = [office.hire(f"p{i}") for i in range(64)]
     barrier = threading.Barrier(64)
 
-    def work(person: int) -> list[float]:
+    def work(person: int) -> None:
         barrier.wait()
-        times = []
         for _ in range(2):
-            begun = time.perf_counter()
             asked = office.claim(person)
-            times.append(time.perf_counter() - begun)
             office.submit(person, asked, choice(person % 2))
-        return times
 
     with ThreadPoolExecutor(64) as pool:
-        times = [t for times in pool.map(work, people) for t in times]
-    assert len(times) == 128
+        list(pool.map(work, people))
     with office.desk.reading() as connection:
         taken = connection.execute(
             text("SELECT item, count(DISTINCT person_id), count(*) FROM assignments GROUP BY item")
@@ -472,7 +465,6 @@ def test_sixty_four_people_at_once_lose_nothing_and_never_exceed_the_overlap(url
     assert states == ["answered"]
     assert all(people == given <= 2 for _, people, given in taken)
     assert len(office.judgements()) == 128
-    assert statistics.median(times) < 5
     office.desk.close()
 
 

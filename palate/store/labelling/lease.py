@@ -109,7 +109,7 @@ def _next_item(
     if _due(task.repeat_every, number, "repeat", member) and (item := _repeat(connection, member)):
         return item, "repeat"
     item = _ordinary(connection, member)
-    return item and (item, "ordinary")
+    return None if item is None else (item, "ordinary")
 
 
 def _due(every: int, number: int, name: str, member: Row[MemberRow]) -> bool:
@@ -161,19 +161,16 @@ def _repeat(connection: Connection, member: Row[MemberRow]) -> Row[ItemRow] | No
 def _ordinary(connection: Connection, member: Row[MemberRow]) -> Row[ItemRow] | None:
     """The first open item after the member's cursor that they have not dealt with; at the end of
     the queue items are made from new groups, and then those that were given back are looked for."""
-    after = member.cursor
-    while (item := _unlocked(connection, member, after)) is None:
-        if enqueue(connection, member.project_id):
-            continue
-        if after == 0:
-            return None
-        after = 0
-    connection.execute(
-        update(MemberRow)
-        .where(MemberRow.project_id == member.project_id, MemberRow.person_id == member.person_id)
-        .values(cursor=item.position)
-    )
-    return item
+    own = and_(MemberRow.project_id == member.project_id, MemberRow.person_id == member.person_id)
+    for after in (member.cursor, 0):
+        grown = 1
+        while grown:
+            item = _unlocked(connection, member, after)
+            if item is not None:
+                connection.execute(update(MemberRow).where(own).values(cursor=item.position))
+                return item
+            grown = enqueue(connection, member.project_id)
+    return None
 
 
 def _unlocked(connection: Connection, member: Row[MemberRow], after: int) -> Row[ItemRow] | None:
