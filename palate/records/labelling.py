@@ -50,7 +50,8 @@ class LabelTask(Record):
 
 class Answer(Record):
     """What a person said about an item. Verdicts and `better`, their own text, count responses as
-    the group stores them; `late` means that the lease had ended before.
+    the group stores them; `late` means that the lease had ended before, and `flagged` responses may have named who wrote
+    them.
 
     >>> Answer(verdicts=(Tie(),), seconds=4.0).better
     ''
@@ -62,6 +63,7 @@ class Answer(Record):
     note: str = Field(default="", max_length=10_000)
     better: str = Field(default="", max_length=100_000)
     late: bool = False
+    flagged: tuple[int, ...] = ()
 
 
 def preferred(verdicts: tuple[Verdict, ...], shown: tuple[int, ...]) -> tuple[int, ...]:

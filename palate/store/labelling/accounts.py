@@ -10,6 +10,7 @@ from typing import Literal, cast
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
+from palate.store import queries
 from palate.store.labelling.desk import audit
 from palate.store.labelling.errors import Refused
 from palate.store.labelling.items import task_of
@@ -205,6 +206,11 @@ def projects(connection: Connection, somebody: Person) -> list[Project]:
         .order_by(ProjectRow.name)
     )
     return [Project(id=id, name=name, role=cast(Role, role)) for id, name, role in rows]
+
+
+def project_named(connection: Connection, name: str) -> int:
+    """The id of a project that has to be there."""
+    return queries.project_id(connection, name)
 
 
 def entered(connection: Connection, somebody: Person, project: int) -> Project:

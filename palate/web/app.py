@@ -1,0 +1,66 @@
+"""The application: routes, headers, and what refusals look like."""
+
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+
+from palate.store.labelling import Desk
+from palate.store.labelling.errors import Refused
+from palate.web.pages import STATIC, go_to, page
+from palate.web.routes import account, label, project, quality, review
+from palate.web.security import Guard, RateLimits
+from palate.web.visitor import COOKIE, LoginNeeded, Visitor, visitor
+
+_STATUS = {
+    "no_project": 404,
+    "no_assignment": 404,
+    "no_item": 404,
+    "no_member": 404,
+    "not_found": 404,
+    "not_allowed": 403,
+    "bad_form": 403,
+    "too_often": 429,
+    "paused": 403,
+}
+
+
+def create_app(desk: Desk, *, root: Path, limits: RateLimits | None = None) -> FastAPI:
+    """The labelling app over a database, with the runs below `root`."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.desk = desk
+    app.state.root = root
+    app.state.limits = limits or RateLimits()
+    app.add_middleware(Guard)
+    app.mount("/static", StaticFiles(directory=STATIC), "static")
+    for part in (account, label, review, quality, project):
+        app.include_router(part.router)
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(LoginNeeded, _login)
+    app.add_exception_handler(HTTPException, _http)
+    return app
+
+
+def _who(request: Request) -> Visitor:
+    return visitor(request, request.app.state.desk)
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    return _problem(request, error.reason, _STATUS.get(error.reason, 400))
+
+
+def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _problem(request, "not_found", error.status_code)
+
+
+def _problem(request: Request, reason: str, status: int) -> Response:
+    return page("problem", request, _who(request), status=status, reason=reason)
+
+
+def _login(request: Request, error: Exception) -> Response:
+    known = COOKIE in request.cookies
+    return go_to("/login" if known or request.method == "GET" else "/")
