@@ -28,6 +28,7 @@ def page(
     name: str,
     request: Request,
     visitor: Visitor,
+    /,
     *,
     inside: Inside | None = None,
     status: int = 200,
