@@ -148,7 +148,7 @@ class RewardConfig(StageConfig):
     model: str = "@sft"
     """Backbone to start from: `@stage`, a local folder or a Hub name."""
     data: str = "@judge"
-    """Preferences: `@stage`, a file or a Hub name."""
+    """Preferences: `@stage`, a file, a Hub name or `project:NAME`."""
     prompt: PromptConfig = PromptConfig()
     """Prompt format and length."""
     max_response_tokens: int = Field(default=256, ge=1)
@@ -266,7 +266,7 @@ class DpoConfig(StageConfig):
     model: str = "@sft"
     """Policy to start from; it is also the reference."""
     data: str = "@judge"
-    """Preferences: `@stage`, a file or a Hub name."""
+    """Preferences: `@stage`, a file, a Hub name or `project:NAME`."""
     prompt: PromptConfig = PromptConfig()
     """Prompt format and length."""
     max_response_tokens: int = Field(default=256, ge=1)

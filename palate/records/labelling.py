@@ -49,9 +49,10 @@ class LabelTask(Record):
 
 
 class Answer(Record):
-    """What a person said about an item. Verdicts and `better`, their own text, count responses as
-    the group stores them; `late` means that the lease had ended before, and `flagged` responses may have named who wrote
-    them.
+    """What a person said about an item.
+
+    Verdicts and `better`, their own text, count responses as the group stores them. `late` means
+    that the lease had ended before; `flagged` responses may have named who wrote them.
 
     >>> Answer(verdicts=(Tie(),), seconds=4.0).better
     ''

@@ -1,11 +1,12 @@
-"""Where records come from: the embedded world, files, Hub names, or an earlier stage."""
+"""Where records come from: the embedded world, files, Hub names, the database, or a stage."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from palate.batches.groups import TokenGroup
+from palate.feedback.aggregate import settled
 from palate.maths.seeds import seed
 from palate.models.tokens import Encoder
 from palate.records import Demonstration, Group, PreferenceGroup, Prompt, Unpaired
@@ -19,10 +20,15 @@ from palate.stages.context import (
     StageContext,
 )
 from palate.store import formats
+from palate.store.database import Store
 from palate.store.errors import DataError
+from palate.store.labelling.items import BY_PERSON
 from palate.worlds import cafe
 
 T = TypeVar("T")
+
+PROJECT = "project:"
+"""The prefix of sources that are the judgements of a project in the database."""
 
 _CAFE_SIZES = {"corpus": 16_000, "demonstrations": 4_000, "prompts": 3_000, "held_out": 500}
 
@@ -99,11 +105,14 @@ def preferences(
 ) -> tuple[list[PreferenceGroup], list[PreferenceGroup]]:
     """(training, held-out) preferences. A stage that wrote a held-out part has split them already;
     other data is split here, by prompt."""
-    path = context.data(source, PREFERENCES)
-    rows = _filled(formats.read_preferences(path), source, "preferences")
-    held_out = Path(path).with_name(HELD_OUT)
-    if source.startswith("@") and held_out.is_file():
-        return rows, list(formats.read_preferences(str(held_out)))
+    if source.startswith(PROJECT):
+        rows = _filled(judged(context.store_url, source), source, "decided judgements")
+    else:
+        path = context.data(source, PREFERENCES)
+        rows = _filled(formats.read_preferences(path), source, "preferences")
+        held_out = Path(path).with_name(HELD_OUT)
+        if source.startswith("@") and held_out.is_file():
+            return rows, list(formats.read_preferences(str(held_out)))
     train: list[PreferenceGroup] = []
     held: list[PreferenceGroup] = []
     for row in rows:
@@ -113,9 +122,27 @@ def preferences(
     return _filled(train, source, "training preferences"), held
 
 
+def judged(store_url: str, source: str) -> Iterator[PreferenceGroup]:
+    """What the judgements of `project:NAME` settle into; those of people only for
+    `project:NAME/people`."""
+    name, _, who = source.removeprefix(PROJECT).partition("/")
+    if who not in ("", "people"):
+        raise DataError(
+            f"there are no judges '{who}'",
+            source=source,
+            remedy=f"use {PROJECT}{name} or {PROJECT}{name}/people",
+        )
+    with Store(store_url) as store:
+        for group, about in store.judged_groups(name):
+            said = [j for j in about if not who or j.judge.startswith(BY_PERSON)]
+            row = settled(group, said)
+            if row is not None:
+                yield row
+
+
 def unpaired(context: StageContext, source: str) -> list[Unpaired]:
     """Single responses with a label; preferences count as one desirable and one undesirable."""
-    if not source.startswith("@"):
+    if not source.startswith(("@", PROJECT)):
         return _filled(formats.read_unpaired(source), source, "labelled responses")
     train, _ = preferences(context, source, held_out_fraction=0.0)
     return [

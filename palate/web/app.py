@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
@@ -40,6 +41,7 @@ def create_app(desk: Desk, *, root: Path, limits: RateLimits | None = None) -> F
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(LoginNeeded, _login)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _malformed)
     return app
 
 
@@ -55,6 +57,10 @@ def _refused(request: Request, error: Exception) -> Response:
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return _problem(request, "not_found", error.status_code)
+
+
+def _malformed(request: Request, error: Exception) -> Response:
+    return _problem(request, "not_found", 404)
 
 
 def _problem(request: Request, reason: str, status: int) -> Response:

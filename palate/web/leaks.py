@@ -3,7 +3,10 @@
 import re
 from collections.abc import Iterable
 
-_MAKERS = "OpenAI|Anthropic|Google|DeepMind|Meta AI|Mistral|Cohere|DeepSeek|Alibaba|Microsoft|xAI|Moonshot"
+_MAKERS = (
+    "OpenAI|Anthropic|Google|DeepMind|Meta AI|Mistral|Cohere|DeepSeek|Alibaba|Microsoft|xAI"
+    "|Moonshot"
+)
 _MODELS = (
     r"Chat ?GPT|GPT-?\d\w*|Claude|Gemini|Bard|Llama(?:[ -]?\d)?|Mi[sx]tral|Qwen|DeepSeek|Grok|Kimi|"
     "Vicuna|Alpaca|Command R|Gemma|Phi-\\d"

@@ -152,7 +152,7 @@ STRINGS = {
     "kind_ranking": "An order of all answers",
     "kind_rating": "Ratings from 1 to 5",
     "steps": "Steps of the scale",
-    "steps_hint": "4: a choice has to be made. 7: with a middle.",
+    "steps_hint": "Equal is the middle of both: 4 has two strengths on each side, 7 three.",
     "dimensions": "Lines to rate",
     "one_per_line": "One per line.",
     "reason_tags": "Reasons to choose from",

@@ -18,7 +18,7 @@ _TAGS = {
     *("p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li"),
     *("h4", "table", "thead", "tbody", "tr", "th", "td", "a"),
 }
-_ATTRIBUTES = {"a": {"href"}, "ol": {"start"}}
+_ATTRIBUTES = {"a": {"href"}, "ol": {"start"}, "*": set[str]()}
 
 _markdown = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": 20})
 _markdown.enable(["table", "strikethrough"]).disable("image")
@@ -33,10 +33,16 @@ def rendered(text: str) -> Markup:
         html,
         tags=_TAGS,
         attributes=_ATTRIBUTES,
+        attribute_filter=_absolute,
         url_schemes={"http", "https"},
         link_rel="noopener noreferrer nofollow",
     )
     return Markup(_INVISIBLE.sub(_marked, clean))
+
+
+def _absolute(tag: str, attribute: str, value: str) -> str | None:
+    """A relative link would lead to a page of this app."""
+    return None if attribute == "href" and not value.startswith(("http:", "https:")) else value
 
 
 def raw(text: str) -> Markup:

@@ -245,9 +245,9 @@ def test_only_what_a_stage_reads_is_hashed(tmp_path, monkeypatch):
     (tmp_path / "palate").mkdir()
     (tmp_path / "text.txt").write_text("one\n")
     (tmp_path / "mine.py").write_text("def reward(p, r, ref): return 0\n")
-    assert set(input_hashes(PretrainConfig(corpus="text.txt, cafe:corpus"), {})) == {"text.txt"}
-    before = input_hashes(PpoConfig(reward="mine.py:reward"), {})
+    assert set(input_hashes(PretrainConfig(corpus="text.txt, cafe:corpus"), {}, "")) == {"text.txt"}
+    before = input_hashes(PpoConfig(reward="mine.py:reward"), {}, "")
     (tmp_path / "mine.py").write_text("def reward(p, r, ref): return 1\n")
-    after = input_hashes(PpoConfig(reward="mine.py:reward"), {})
+    after = input_hashes(PpoConfig(reward="mine.py:reward"), {}, "")
     assert set(before) == {"mine.py"}
     assert before != after

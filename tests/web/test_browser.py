@@ -12,7 +12,6 @@ from palate.web.visitor import COOKIE
 from tests.web.site import PROJECT, Site, group, served, site
 
 AXE = (Path(__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-pytestmark = pytest.mark.slow  # a browser takes seconds
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The first account, logging in and out, invitations, and the list of projects."""
 
 import re
+from typing import cast
 
 from fastapi import APIRouter, Request
 from sqlalchemy import Connection
@@ -8,7 +9,7 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from palate.store.labelling import Desk, accounts, review
-from palate.store.labelling.accounts import Token
+from palate.store.labelling.accounts import Role, Token
 from palate.store.labelling.desk import audit
 from palate.store.labelling.errors import Refused
 from palate.store.labelling.items import project_name
@@ -135,8 +136,9 @@ def accept(request: Request, anybody: Anybody, desk: DeskHere, form: Form, secre
         return _invited(request, anybody, secret, held, name, status=400, problem=problem)
     hashed = "" if anybody.person else hash_password(word(form, "password"))
     try:
-        with desk.writing() as connection:
-            return _accepted(request, anybody, desk, connection, form, secret, hashed)
+        return _accepted(
+            request, anybody, desk, secret=secret, name=word(form, "name").strip(), hashed=hashed
+        )
     except Refused as refused:
         if refused.reason != "name_taken":
             raise
@@ -144,27 +146,22 @@ def accept(request: Request, anybody: Anybody, desk: DeskHere, form: Form, secre
 
 
 def _accepted(
-    request: Request,
-    anybody: Visitor,
-    desk: Desk,
-    connection: Connection,
-    form: FormData,
-    secret: str,
-    hashed: str,
+    request: Request, anybody: Visitor, desk: Desk, *, secret: str, name: str, hashed: str
 ) -> Response:
     now = desk.clock()
-    held = accounts.token(connection, "invitation", secret, now=now)
-    if held is None or held.project is None:
-        raise Refused("invitation_over")
-    person = anybody.person or accounts.add_person(
-        connection, word(form, "name").strip(), hashed, owner=False, now=now
-    )
-    accounts.revoke(connection, held.hash, "invitation")
-    accounts.join(connection, held.project, person.id, held.role, now=now)  # pyright: ignore[reportArgumentType]
-    target = f"/projects/{held.project}/label"
-    if anybody.person:
-        return go_to(target)
-    return _logged_in(request, desk, connection, person.id, to=target)
+    with desk.writing() as connection:
+        held = accounts.token(connection, "invitation", secret, now=now)
+        if held is None or held.project is None:
+            raise Refused("invitation_over")
+        person = anybody.person or accounts.add_person(
+            connection, name, hashed, owner=False, now=now
+        )
+        accounts.revoke(connection, held.hash, "invitation")
+        accounts.join(connection, held.project, person.id, cast(Role, held.role), now=now)
+        target = f"/projects/{held.project}/label"
+        if anybody.person:
+            return go_to(target)
+        return _logged_in(request, desk, connection, person.id, to=target)
 
 
 def _invitation(desk: Desk, secret: str) -> tuple[Token, str]:

@@ -105,7 +105,7 @@
     const list = $(".order");
     if (!list) return;
     for (const select of all("select[name^=rank_]")) select.value = "";
-    for (const mark of all(".rank-next")) { mark.classList.remove("ranked"); $("kbd", mark).textContent = mark.dataset.key; }
+    for (const mark of all(".rank-next")) mark.classList.remove("ranked");
     list.replaceChildren();
     order.forEach((rank, index) => rank.forEach((place, within) => {
       $(`select[name=rank_${place}]`).value = String(index + 1);
@@ -157,7 +157,7 @@
   });
 
   // Ratings: digits fill the current line
-  const lines = () => all(".question .rating");
+  const lines = () => all(".question .line");
   const mark = (index) => lines().forEach((line, i) => line.classList.toggle("current", i === index));
   const current = () => Math.max(0, lines().findIndex((line) => line.classList.contains("current")));
   const rate = (value) => {
