@@ -1,5 +1,6 @@
 """`palate label`: the app on a port of this machine."""
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,21 +23,26 @@ def serve(
     url: str, *, project: str, host: str, port: int, root: Path, ready: Callable[[Address], None]
 ) -> None:
     """Open the database and serve the app until it is stopped."""
-    with Desk(url) as desk:
-        address = Address(url=f"http://{host}:{port}/", token="")
-        with desk.writing() as connection:
-            if project:
-                found = accounts.project_named(connection, project)
-                address = Address(url=f"{address.url}projects/{found}/label", token="")
-            if not accounts.has_people(connection):
-                token = accounts.first_run_token(connection, now=desk.clock())
-                address = Address(url=f"http://{host}:{port}/setup?token={token}", token=token)
-        ready(address)
-        uvicorn.run(
+    with Desk(url) as desk, socket.create_server((host, port), family=_family(host)) as listener:
+        name = f"[{host}]" if ":" in host else host
+        ready(_address(desk, f"http://{name}:{listener.getsockname()[1]}", project))
+        config = uvicorn.Config(
             create_app(desk, root=root),
-            host=host,
-            port=port,
             log_level="warning",
             proxy_headers=False,
             server_header=False,
         )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _address(desk: Desk, base: str, project: str) -> Address:
+    with desk.writing() as connection:
+        found = accounts.project_named(connection, project) if project else None
+        if not accounts.has_people(connection):
+            token = accounts.first_run_token(connection, now=desk.clock())
+            return Address(url=f"{base}/setup?token={token}", token=token)
+    return Address(url=f"{base}/projects/{found}/label" if found else f"{base}/", token="")

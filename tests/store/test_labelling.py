@@ -353,12 +353,13 @@ def test_whoever_fails_checks_is_paused_until_the_owner_says_otherwise(tmp_path:
     gold(office, 12)
     ann = office.hire("ann")
     purposes = []
+    while office.member("ann").state == "active":
+        asked = office.claim(ann)
+        purposes.append(asked.purpose)
+        chosen = 0 if asked.purpose == "attention" else asked.number % 2
+        office.submit(ann, asked, choice(chosen))
     with pytest.raises(Refused, match="paused"):
-        while True:
-            asked = office.claim(ann)
-            purposes.append(asked.purpose)
-            chosen = 0 if asked.purpose == "attention" else asked.number % 2
-            office.submit(ann, asked, choice(chosen))
+        office.claim(ann)
     assert purposes.count("attention") == 5
     assert 16 <= len(purposes) <= 24, "one in four"
     assert office.member("ann").reason == "checks"

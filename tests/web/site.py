@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
@@ -30,12 +30,13 @@ def group(i: int, k: int = 2) -> Group:
 
 @dataclass
 class Site:
-    """An app, its database and its people."""
+    """An app, its database, its people, and what went wrong in their browsers."""
 
     url: str
     desk: Desk
     root: Path
     address: str = ""
+    errors: list[str] = field(default_factory=list)
 
     def person(self, name: str, role: accounts.Role | None = "annotator") -> int:
         """An account; a member of the project unless the role is None."""
@@ -99,3 +100,4 @@ def served(made: Site) -> Iterator[Site]:
     finally:
         server.should_exit = True
         thread.join()
+    assert made.errors == []

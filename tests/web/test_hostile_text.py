@@ -113,7 +113,7 @@ def test_no_payload_runs_or_calls_out_and_the_text_shown_is_the_text_stored(
     messages = tuple(Message(role="user", content=payload) for payload in PAYLOADS)
     group = Group(
         prompt=Prompt(messages=messages),
-        responses=tuple(Response(text=payload, policy=payload[:50]) for payload in PAYLOADS),
+        responses=tuple(Response(text=payload, policy=as_shown(payload)) for payload in PAYLOADS),
     )
     task = {"kind": "rating", "dimensions": ["<b>x</b>"], "guidelines": "\n\n".join(PAYLOADS)}
     with site(tmp_path, [group], **task) as made, served(made) as live:

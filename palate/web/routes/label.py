@@ -1,7 +1,7 @@
 """One question at a time: show it, keep drafts, take the answer, undo."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -135,8 +135,9 @@ def submit(request: Request, here: Annotator, desk: DeskHere, form: Form, id: st
             answer = forms.read_answer(form, asked, now=desk.clock())
         except Refused as refused:
             progress = review.progress(connection, project, person)
+            kept = replace(asked, draft=forms.read_draft(form))
             return question(
-                request, here, asked, progress=progress, problem=refused.reason, status=400
+                request, here, kept, progress=progress, problem=refused.reason, status=400
             )
         feedback = answers.submit(
             connection,
