@@ -207,7 +207,8 @@ class AssignmentRow(Table):
     """An item given to a person: a lease until `expires_at`, then what they answered.
 
     `number` counts a person's assignments in the project and `revision` how often this one was
-    undone; `order` is the order in which the responses are shown.
+    undone; `order` is the order in which the responses are shown, and `best` are those that the
+    answer puts first.
     """
 
     __tablename__ = "assignments"
@@ -236,6 +237,7 @@ class AssignmentRow(Table):
     answered_at: Mapped[float | None]
     draft: Mapped[Body | None]
     answer: Mapped[Body | None]
+    best: Mapped[str] = mapped_column(default="")
 
 
 class AuditRow(Table):

@@ -87,10 +87,11 @@ async def checked_form(request: Request, anybody: Anybody) -> FormData:
 Form = Annotated[FormData, Depends(checked_form)]
 
 
-def somebody(anybody: Anybody) -> Person:
+def somebody(request: Request, anybody: Anybody) -> Person:
     """The person who has logged in."""
     if anybody.person is None:
         raise LoginNeeded
+    limited(request, "read", str(anybody.person.id))
     return anybody.person
 
 

@@ -17,6 +17,7 @@ from palate.records import (
     Skip,
     Tie,
     Verdict,
+    preferred,
     standings,
 )
 from palate.store import queries
@@ -327,6 +328,7 @@ def _close(connection: Connection, asked: Assignment, answer: Answer, *, now: fl
             state="skipped" if _is_skip(answer) else "answered",
             answered_at=now,
             answer=answer.model_dump(mode="json"),
+            best=",".join(map(str, preferred(answer.verdicts, asked.shown))),
             draft=None,
         )
     )

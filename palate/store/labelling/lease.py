@@ -234,6 +234,7 @@ def _lease(
             "item": item.position,
             "purpose": purpose,
             "revision": 0,
+            "best": "",
         }
         connection.execute(insert(AssignmentRow).values(new | values))
     else:
@@ -274,5 +275,6 @@ def note_decision(
             expires_at=now,
             answered_at=now,
             answer=answer.model_dump(mode="json"),
+            best="",
         )
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
-from palate.records import Answer, Group, Judgement, JudgementId, Skip, preferred
+from palate.records import Answer, Group, Judgement, JudgementId, Skip
 from palate.store import queries
 from palate.store.labelling.answers import Assignment, check_shape, judge_name
 from palate.store.labelling.checks import recent_answers, set_state
@@ -67,31 +67,35 @@ def _answered(connection: Connection, project: int, person: int) -> int:
 def disagreements(connection: Connection, project: int, *, limit: int) -> list[Disagreement]:
     """Items of which different responses were preferred and that nobody has decided, oldest
     first."""
-    decided = select(AssignmentRow.item).where(
-        AssignmentRow.project_id == project, AssignmentRow.purpose == "adjudication"
-    )
-    candidates = connection.execute(
-        select(ItemRow)
+    in_project = AssignmentRow.project_id == project
+    decided = select(AssignmentRow.item).where(in_project, AssignmentRow.purpose == "adjudication")
+    disputed = (
+        select(AssignmentRow.item)
         .where(
-            ItemRow.project_id == project,
-            ItemRow.purpose == "ordinary",
-            ItemRow.answered >= 2,
-            ItemRow.position.not_in(decided),
+            in_project,
+            AssignmentRow.state == "answered",
+            AssignmentRow.purpose == "ordinary",
+            AssignmentRow.item.not_in(decided),
         )
-        .order_by(ItemRow.position)
+        .group_by(AssignmentRow.item)
+        .having(func.count(AssignmentRow.best.distinct()) > 1)
+        .order_by(AssignmentRow.item)
+        .limit(limit)
     )
-    found: list[Disagreement] = []
-    for item in candidates:
-        shown = tuple(item.shown)
-        answers = item_answers(connection, project, item.position)
-        if len({preferred(answer.verdicts, shown) for _, answer in answers}) > 1:
-            group = group_of(connection, project, item.group_id)
-            found.append(
-                Disagreement(item=item.position, group=group, shown=shown, answers=answers)
-            )
-            if len(found) == limit:
-                break
-    return found
+    found = connection.execute(
+        select(ItemRow)
+        .where(ItemRow.project_id == project, ItemRow.position.in_(disputed))
+        .order_by(ItemRow.position)
+    ).all()
+    return [
+        Disagreement(
+            item=item.position,
+            group=group_of(connection, project, item.group_id),
+            shown=tuple(item.shown),
+            answers=item_answers(connection, project, item.position),
+        )
+        for item in found
+    ]
 
 
 def item_answers(connection: Connection, project: int, item: int) -> tuple[tuple[str, Answer], ...]:

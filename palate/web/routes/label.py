@@ -156,9 +156,11 @@ def _told(asked: Assignment, feedback: Feedback | None) -> str:
         return ""
     if feedback.agreed:
         return "?told=right"
-    if len(feedback.preferred) > 1:
-        return "?told=equal"
-    return f"?told={LETTERS[asked.order.index(feedback.preferred[0])]}"
+    match feedback.preferred:
+        case (best,):
+            return f"?told={LETTERS[asked.order.index(best)]}"
+        case _:
+            return "?told=equal"
 
 
 @router.post("/assignments/{id}/draft")

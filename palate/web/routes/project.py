@@ -5,17 +5,19 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
+from sqlalchemy import Connection
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from palate.records import Answer, Choice, Group, LabelTask, Rating, user_prompt
 from palate.records import Response as Written
 from palate.store.labelling import accounts, items, review
+from palate.store.labelling.desk import audit
 from palate.store.labelling.errors import Refused
 from palate.store.labelling.items import BY_OWNER
 from palate.store.runs import RunDir, StageDir
 from palate.web.pages import go_to, page
-from palate.web.visitor import RANKS, DeskHere, Form, Owner, word
+from palate.web.visitor import RANKS, DeskHere, Form, Inside, Owner, word
 
 router = APIRouter(prefix="/projects/{project}")
 _INVITATION_SECONDS = 7 * 24 * 3600.0
@@ -34,7 +36,7 @@ def settings(request: Request, here: Owner, desk: DeskHere, done: str = "") -> R
 
 def _settings(
     request: Request,
-    here: Owner,
+    here: Inside,
     task: LabelTask,
     number: int,
     *,
@@ -62,11 +64,16 @@ def save(request: Request, here: Owner, desk: DeskHere, form: Form) -> Response:
         number = review.checks(connection, here.project.id)
         try:
             items.save_task(connection, here.project.id, _task(form))
+            _note(connection, here, "settings", now=desk.clock())
         except ValidationError as error:
             first = error.errors()[0]
             problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
             return _settings(request, here, before, number, problem=problem)
     return go_to(f"/projects/{here.project.id}/settings?done=saved_settings")
+
+
+def _note(connection: Connection, here: Inside, action: str, *, now: float) -> None:
+    audit(connection, action, at=now, project=here.project.id, person=here.person.id)
 
 
 def _task(form: FormData) -> LabelTask:
@@ -108,7 +115,7 @@ def people(request: Request, here: Owner, desk: DeskHere) -> Response:
     return _people(request, here, desk)
 
 
-def _people(request: Request, here: Owner, desk: DeskHere, *, link: str = "") -> Response:
+def _people(request: Request, here: Inside, desk: DeskHere, *, link: str = "") -> Response:
     with desk.reading() as connection:
         members = accounts.members(connection, here.project.id)
         now = desk.clock()
@@ -142,6 +149,7 @@ def invite(request: Request, here: Owner, desk: DeskHere, form: Form) -> Respons
             role=role,
             name=role,
         )
+        _note(connection, here, f"invite {role}", now=desk.clock())
     return _people(request, here, desk, link=f"{request.base_url}invitations/{secret}")
 
 
@@ -150,6 +158,7 @@ def withdraw(here: Owner, desk: DeskHere, form: Form, hash: str) -> Response:
     """Make an invitation worthless."""
     with desk.writing() as connection:
         accounts.revoke(connection, hash, "invitation", project=here.project.id)
+        _note(connection, here, "withdraw invitation", now=desk.clock())
     return go_to(f"/projects/{here.project.id}/people")
 
 

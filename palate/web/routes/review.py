@@ -11,7 +11,7 @@ from palate.web import forms
 from palate.web.pages import go_to, page
 from palate.web.routes.label import LETTERS, cards, conversation
 from palate.web.strings import text
-from palate.web.visitor import DeskHere, Form, Reviewer, word
+from palate.web.visitor import DeskHere, Form, Inside, Reviewer, word
 
 router = APIRouter(prefix="/projects/{project}/disagreements")
 _LIMIT = 50
@@ -37,7 +37,7 @@ def show(request: Request, here: Reviewer, desk: DeskHere, item: int) -> Respons
 
 def _question(
     request: Request,
-    here: Reviewer,
+    here: Inside,
     asked: Assignment,
     said: tuple[tuple[str, Answer], ...],
     *,

@@ -97,6 +97,7 @@ def _work() -> None:
         sa.Column("answered_at", _seconds(), nullable=True),
         sa.Column("draft", sa.JSON(), nullable=True),
         sa.Column("answer", sa.JSON(), nullable=True),
+        sa.Column("best", sa.String(), nullable=False),
         sa.ForeignKeyConstraint(["project_id", "item"], ["items.project_id", "items.position"]),
         sa.ForeignKeyConstraint(
             ["project_id", "person_id"], ["members.project_id", "members.person_id"]
