@@ -136,7 +136,7 @@ def from_votes(config: DpoConfig, *, updates: int) -> Run:
 
 
 def pipeline(reward: RewardConfig, policy: OnPolicyConfig, *, updates: int, groups: int) -> Run:
-    """A reward model from drawn labels, then RL on its scores: to where DPO on those labels goes."""
+    """A reward model of drawn labels, then RL on its scores: to where DPO on those labels goes."""
 
     def run(seed: int) -> Reached:
         world = table(seed)
