@@ -123,7 +123,7 @@ def measured(
 ) -> RewardModelResult:
     """What scores (per group, per response) say about the decided preferences of these rows."""
     decided = [
-        (index, row.group.prompt.id, p)
+        (index, sources.cluster_of(row.group), p)
         for index, row in enumerate(rows)
         for p in row.preferences
         if p.probability > 0.5

@@ -8,7 +8,7 @@ from typing import TypeVar
 from palate.batches.groups import TokenGroup
 from palate.maths.seeds import seed
 from palate.models.tokens import Encoder
-from palate.records import Demonstration, Group, PreferenceGroup, Prompt, Unpaired
+from palate.records import Demonstration, Group, PreferenceGroup, Prompt, PromptId, Unpaired
 from palate.stages.context import (
     CORPUS,
     DEMONSTRATIONS,
@@ -107,7 +107,7 @@ def preferences(
     train: list[PreferenceGroup] = []
     held: list[PreferenceGroup] = []
     for row in rows:
-        id = row.group.prompt.id
+        id = cluster_of(row.group)
         side = formats.split_by_prompt(id, fraction=held_out_fraction, seed=context.seed)
         (held if side else train).append(row)
     return _filled(train, source, "training preferences"), held
@@ -147,3 +147,9 @@ def admitted(
         if encoder.admits(group, max_response_tokens=max_response_tokens)
     ]
     return _filled(kept, "the data", "rows short enough")
+
+
+def cluster_of(group: Group) -> PromptId:
+    """What groups share their luck: those with one prompt, unless that asks nothing at all."""
+    asked = group.prompt.text or group.prompt.token_ids
+    return group.prompt.id if asked else PromptId(group.id)
