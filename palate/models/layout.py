@@ -147,14 +147,14 @@ def _trees(groups: Sequence[TokenGroup], layout: Layout) -> list[TokenGroup]:
 def _cost(groups: Sequence[TokenGroup], layout: Layout) -> float:
     """Time, in tokens through the linear layers; attention in a row costs its length squared.
 
-    Trees are packed; the others are padded to the longest. At `even` tokens attention takes as long
-    as the linear layers; a mask halves that, since kernels then cannot skip the future. Fitted to a
-    model of width 128 on a CPU (`benchmarks/forward.py`), where choices matter most: for wider ones
-    attention is a smaller part of the whole.
+    Trees are packed, the others padded to the longest. A tree's mask costs a quarter of the linear
+    layers, and at `even` tokens attention takes as long as they do: sooner with a mask, since
+    kernels then cannot skip the future. Fitted to a model of width 128 on a CPU
+    (`benchmarks/forward.py`), where choices matter most: for wider ones attention is a smaller part.
     """
     sizes = [tree.num_tokens for tree in _trees(groups, layout)]
     width = max(sizes)
-    cells, even = (sum(sizes), 1024) if layout == "tree" else (len(sizes) * width, 2048)
+    cells, even = (1.25 * sum(sizes), 800) if layout == "tree" else (len(sizes) * width, 2048)
     return cells * (1 + width / even)
 
 

@@ -235,7 +235,8 @@ def summary(evaluation: Evaluation) -> dict[str, float]:
     """Win rates under the true judge, with their intervals, and what else is required of a run."""
     values: dict[str, float] = {}
     for policy in evaluation.policies:
-        values[f"{policy.name}/sums_right"] = policy.sums_right.value
+        if policy.sums_right.n:
+            values[f"{policy.name}/sums_right"] = policy.sums_right.value
         values[f"{policy.name}/length"] = policy.mean_length.estimate
         values[f"{policy.name}/kl"] = policy.kl.estimate
         comparison = policy.against_baseline(evaluation.taste)

@@ -161,25 +161,12 @@ def _receipt(rng: random.Random) -> str:
     return "\n".join((*lines, "Thank you, and come again."))
 
 
-def _lesson(rng: random.Random) -> str:
-    """A new waiter answers, and Nora says whether it was right: how to tell is in here too."""
-    lines = ["Nora asks, and the new waiter answers."]
-    for _ in range(3):
-        case = _case(rng, KINDS)
-        right = rng.random() < 0.5
-        manner = Manner(content="right" if right else "wrong")
-        verdict = "Right" if right else "Wrong"
-        lines.append(f'"{case.text}" "{respond(case, manner, rng)}" {verdict}.')
-    return "\n".join(lines)
-
-
 _PAGES: dict[Callable[[random.Random], str], int] = {
-    _board: 20,
-    _sheet: 30,
-    _talk: 10,
-    _story: 8,
-    _receipt: 7,
-    _lesson: 25,
+    _board: 25,
+    _sheet: 40,
+    _talk: 15,
+    _story: 12,
+    _receipt: 8,
 }
 
 
