@@ -10,11 +10,10 @@ from torch import Tensor
 from palate.algorithms.onpolicy import ALGORITHMS
 from palate.algorithms.sft import Reduction
 from palate.config.common import OptimizerConfig
-from palate.config.stages import DpoConfig, RewardConfig
+from palate.config.stages import AnyOnPolicyConfig, DpoConfig, RewardConfig
 from palate.evaluation.policies import best_of_n_curve
 from palate.maths.statistics import best_of_n_kl_bound
 from palate.models.roles import Role
-from palate.training.improve import OnPolicyConfig
 from palate.verify import enumeration as exact
 from palate.verify.checks import Reached
 from palate.verify.loops import imitate, improve, judged, prefer, rate, repeated
@@ -135,8 +134,8 @@ def from_votes(config: DpoConfig, *, updates: int) -> Run:
     return run
 
 
-def pipeline(reward: RewardConfig, policy: OnPolicyConfig, *, updates: int, groups: int) -> Run:
-    """A reward model from drawn labels, then RL on its scores: to where DPO on those labels goes."""
+def pipeline(reward: RewardConfig, policy: AnyOnPolicyConfig, *, updates: int, groups: int) -> Run:
+    """A reward model from drawn labels, then RL on it: to where DPO on those labels goes."""
 
     def run(seed: int) -> Reached:
         world = table(seed)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from palate.algorithms.onpolicy import ALGORITHMS, Algorithm
 from palate.config.rules import check
-from palate.training.improve import OnPolicyConfig
+from palate.config.stages import AnyOnPolicyConfig
 from palate.verify import enumeration as exact
 from palate.verify.checks import Reached
 from palate.verify.loops import improve
@@ -54,7 +54,7 @@ def to_solution(world: World, solution: Tensor, beta: float) -> dict[str, float]
 
 
 def reach(
-    world: World, algorithm: Algorithm, config: OnPolicyConfig, *, groups: int = 1, seed: int
+    world: World, algorithm: Algorithm, config: AnyOnPolicyConfig, *, groups: int = 1, seed: int
 ) -> Reached:
     """Train, and measure the distance to the optimum of what the configuration maximises.
 
@@ -68,13 +68,13 @@ def reach(
     return to_optimum(world, reward, beta) | {"logged": logged}
 
 
-def regularized(config: OnPolicyConfig, *, groups: int = 1, new: NewWorld = table) -> Run:
+def regularized(config: AnyOnPolicyConfig, *, groups: int = 1, new: NewWorld = table) -> Run:
     """KL in the reward."""
     algorithm = ALGORITHMS[config.stage]
     return lambda seed: reach(new(seed), algorithm, config, groups=groups, seed=seed)
 
 
-def with_values(config: OnPolicyConfig) -> Run:
+def with_values(config: AnyOnPolicyConfig) -> Run:
     """The same, and the mean error of the learned values on the optimum's tokens."""
 
     def run(seed: int) -> Reached:
@@ -91,7 +91,7 @@ def with_values(config: OnPolicyConfig) -> Run:
     return run
 
 
-def penalized(config: OnPolicyConfig) -> Run:
+def penalized(config: AnyOnPolicyConfig) -> Run:
     """The same with a price on missing EOS; `tv unpriced` is to the optimum without it."""
 
     def run(seed: int) -> Reached:
@@ -104,7 +104,7 @@ def penalized(config: OnPolicyConfig) -> Run:
 
 
 def in_the_loss(
-    config: OnPolicyConfig,
+    config: AnyOnPolicyConfig,
     solution: Callable[[exact.Problem], Tensor],
     *,
     problem: exact.Problem | None = None,
@@ -143,12 +143,12 @@ def by_deviation(problem: exact.Problem) -> Tensor:
     return exact.standardized_optimum(log_ref, problem.reward, problem.beta)
 
 
-def refused(config: OnPolicyConfig) -> Run:
+def refused(config: AnyOnPolicyConfig) -> Run:
     """A configuration that regularises nothing is not accepted; how many reasons are given."""
     return lambda seed: {"reasons": float(len(check(config)))}
 
 
-def budgeted(config: OnPolicyConfig) -> Run:
+def budgeted(config: AnyOnPolicyConfig) -> Run:
     """A KL budget: the mean KL over it, the coefficient over the one whose pi* spends it.
 
     `reward / best` is over the highest mean reward at the KL that was really spent.
@@ -171,7 +171,7 @@ def budgeted(config: OnPolicyConfig) -> Run:
     return run
 
 
-def steered(config: OnPolicyConfig) -> Run:
+def steered(config: AnyOnPolicyConfig) -> Run:
     """An adaptive coefficient: the mean KL of the last half's steps over the target."""
 
     def run(seed: int) -> Reached:
