@@ -173,7 +173,7 @@ def everything(world: World) -> list[TokenGroup]:
 
 
 def judged(
-    world: World, probability: Tensor, pairs: Sequence[tuple[int, int]]
+    world: World, probability: Tensor, pairs: Sequence[tuple[int, int]], *, margin: float = 0.0
 ) -> list[PreferenceGroup]:
     """One group per prompt, of all its responses, with a soft label for each of these pairs.
 
@@ -186,7 +186,8 @@ def judged(
         PreferenceGroup(
             group=Group(prompt=prompt, responses=responses),
             preferences=tuple(
-                Preference(winner=i, loser=j, probability=table[i][j]) for i, j in pairs
+                Preference(winner=i, loser=j, probability=table[i][j], margin=margin)
+                for i, j in pairs
             ),
         )
         for prompt, table in zip(world.prompts, probability.tolist(), strict=True)

@@ -66,6 +66,7 @@ def preferring(
     pairs: Callable[[int], Pairs],
     updates: int,
     flipped: float = 0.0,
+    margin: float = 0.0,
     new: NewWorld = drawn_table,
 ) -> NewWorld:
     """A seed -> a world after training on soft labels of these pairs."""
@@ -73,7 +74,8 @@ def preferring(
     def trained(seed: int) -> World:
         world = new(seed)
         probability = labels(world.reward, flipped=flipped)
-        rows = judged(world, probability, pairs(len(world.tree.responses)))
+        chosen = pairs(len(world.tree.responses))
+        rows = judged(world, probability, chosen, margin=margin)
         prefer(world, rows, config, updates=updates, seed=seed)
         return world
 
@@ -116,6 +118,16 @@ def smoothed_solution(smoothing: float) -> Callable[[World], Tensor]:
 
     def solution(world: World) -> Tensor:
         scores = exact.bradley_terry_scores(labels(world.reward, flipped=smoothing))
+        return exact.pi_star(world.log_ref, scores, BETA)
+
+    return solution
+
+
+def offset_solution(margin: float) -> Callable[[World], Tensor]:
+    """The reference tilted by the scores that fit labels by so much more: ODPO."""
+
+    def solution(world: World) -> Tensor:
+        scores = exact.bradley_terry_scores(labels(world.reward), offset=margin)
         return exact.pi_star(world.log_ref, scores, BETA)
 
     return solution

@@ -61,11 +61,19 @@ def reach(
     `logged` is how far the last step's logged reward is from the exact objective.
     """
     history = improve(world, algorithm, config, groups=groups, seed=seed)
-    reward = world.reward - config.missing_eos_penalty * exact.unended(world.tree).double()
+    reward = priced(world, config)
     beta = config.kl.coef
     objective = exact.objective(world.logp(), world.log_ref, reward, beta).mean()
     logged = abs(history.values["reward/mean"][-1] - float(objective))
     return to_optimum(world, reward, beta) | {"logged": logged}
+
+
+def priced(world: World, config: AnyOnPolicyConfig) -> Tensor:
+    """The reward less what responses pay that do not end, or that come near the longest length."""
+    share = exact.unended(world.tree).double()
+    if config.overlong_fraction > 0:
+        share = exact.overlong(world.tree, fraction=config.overlong_fraction)
+    return world.reward - config.missing_eos_penalty * share
 
 
 def regularized(config: AnyOnPolicyConfig, *, groups: int = 1, new: NewWorld = table) -> Run:
@@ -120,6 +128,59 @@ def in_the_loss(
         return to_solution(world, solution(posed), posed.beta)
 
     return run
+
+
+def greedy(config: AnyOnPolicyConfig, *, groups: int) -> Run:
+    """No KL: distance to the response with the highest priced reward, and from the priceless one.
+
+    `discarded` is the share of groups of equal rewards that dynamic sampling threw away.
+    """
+
+    def run(seed: int) -> Reached:
+        world = tabular_world(exact.short())
+        history = improve(world, ALGORITHMS[config.stage], config, groups=groups, seed=seed)
+        pi, best = world.logp().exp(), priced(world, config).argmax(-1, keepdim=True)
+        unpriced = world.reward.argmax(-1, keepdim=True)
+        return {
+            "tv": float(1 - pi.gather(-1, best).min()),
+            "tv unpriced": float(1 - pi.gather(-1, unpriced).min()),
+            "discarded": sum(history.values["group/discarded"]),
+        }
+
+    return run
+
+
+def following(config: AnyOnPolicyConfig) -> Run:
+    """A moving reference on EP-1: to where so many steps of it lead.
+
+    A policy at its optimum is r / beta of log-odds ahead of the reference, which makes up for
+    1 - decay of that at every step: after n steps the coefficient is beta / (1 + n (1 - decay)).
+    """
+
+    def run(seed: int) -> Reached:
+        world = tabular_world(exact.one_token())
+        improve(world, ALGORITHMS[config.stage], config, seed=seed)
+        steps = 1 + (config.steps - 1) * (1 - config.reference_decay)
+        log_ref, beta = world.log_ref, config.kl.coef
+        return to_solution(world, exact.pi_star(log_ref, world.reward, beta / steps), beta)
+
+    return run
+
+
+def by_group_deviation(problem: exact.Problem) -> Tensor:
+    """tree-k3 where rewards are divided by their deviation under the policy: GRPO as published."""
+    return exact.rescaled(
+        problem, exact.tree_k3, lambda logp: exact.deviation_of(problem.reward, logp)
+    )
+
+
+def by_whitening(problem: exact.Problem) -> Tensor:
+    """tree-k2 where rewards are divided by their deviation over tokens: REINFORCE++, baseline."""
+    return exact.rescaled(
+        problem,
+        exact.tree_k2,
+        lambda logp: exact.token_deviation(problem.tree, problem.reward, logp),
+    )
 
 
 def by_rule(rule: exact.Rule) -> Callable[[exact.Problem], Tensor]:

@@ -310,7 +310,7 @@ def test_cispo_keeps_a_token_that_ppo_drops_at_the_weight_of_its_bound():
     torch.testing.assert_close(kept, -1.28 * made.advantages / MASK.sum())
     dropped = gradient_of(grpo, GrpoConfig(**bounds), made, moved)
     assert torch.equal(dropped[MASK] == 0, made.advantages[MASK] > 0)
-    metrics = grpo.loss(outputs(moved), made, GrpoConfig(surrogate="cispo"), kl_coef=0).metrics
+    metrics = grpo.loss(outputs(moved), made, GrpoConfig(surrogate="cispo"), kl_coef=0.0).metrics
     assert metrics.values()["policy/clip_fraction"] == 1.0
 
 

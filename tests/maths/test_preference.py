@@ -85,7 +85,9 @@ def test_robust_dpo_on_flipped_labels_is_dpo_on_clean_ones_in_expectation():
     flipped = smoothed(ONES, smoothing=0.2)
     robust = preference.rdpo(MARGINS, flipped, torch.zeros_like(MARGINS), beta=0.5, smoothing=0.2)
     clean = preference.sigmoid(MARGINS, ONES, torch.zeros_like(MARGINS), beta=0.5)
-    conservative = preference.cdpo(MARGINS, flipped, torch.zeros_like(MARGINS), beta=0.5, smoothing=0.2)
+    conservative = preference.cdpo(
+        MARGINS, flipped, torch.zeros_like(MARGINS), beta=0.5, smoothing=0.2
+    )
     assert torch.allclose(robust, clean, atol=1e-12)
     assert (conservative - clean).abs().max() > 0.1
 
