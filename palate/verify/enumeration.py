@@ -186,7 +186,7 @@ def unended(tree: Tree) -> Tensor:
 
 
 def overlong(tree: Tree, *, fraction: float) -> Tensor:
-    """[response] 0 up to (1 - fraction) of the longest length, then linearly to 1 at the longest."""
+    """[response] 0 up to (1 - fraction) of the longest length, then linearly up to 1."""
     longest = tree.mask.shape[1]
     begin = (1 - fraction) * longest
     reach = [max(0.0, (len(y) - begin) / (longest - begin)) for y in tree.responses]
