@@ -245,7 +245,12 @@ QUICK = (
             ),
             groups=8,
         ),
-        gates={"tv": below(5e-3), "kl": below(1e-3), "gap": below(5e-4), "identity": below(1e-12)},
+        gates={
+            "tv": below(1e-2),
+            "kl": below(5e-3),
+            "gap": below(2.5e-3),
+            "identity": below(1e-12),
+        },
     ),
     Check(
         name="reference-ema",

@@ -50,6 +50,18 @@ def improve(
 
     Every step has `groups` groups of `config.k` responses to every prompt.
     """
+    history = History()
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = Checkpoints(Path(folder), every=_NEVER)
+        loop = online_loop(world, algorithm, config, seed=seed)
+        loop.run(world.prompts * groups, monitor=history, checkpoints=checkpoints)
+    return history
+
+
+def online_loop(
+    world: World, algorithm: Algorithm, config: AnyOnPolicyConfig, *, seed: int
+) -> OnlineLoop:
+    """The online loop with everybody of a world in it."""
     updates = config.steps * config.epochs * config.minibatches
 
     def learner(role: Role, optimizer: OptimizerConfig) -> LocalLearner:
@@ -66,12 +78,7 @@ def improve(
         encoder=world.encoder,
         critic=critic,
     )
-    history = History()
-    loop = OnlineLoop(actors, algorithm, config, run_seed=seed)
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoints = Checkpoints(Path(folder), every=_NEVER)
-        loop.run(world.prompts * groups, monitor=history, checkpoints=checkpoints)
-    return history
+    return OnlineLoop(actors, algorithm, config, run_seed=seed)
 
 
 def reference_of(world: World, config: AnyOnPolicyConfig) -> Frozen | Averaged:
