@@ -16,6 +16,7 @@ from palate.config.errors import ConfigError
 from palate.config.explain import explain, nearest, unknown_key
 from palate.config.fields import paths
 from palate.config.override import Table, override, stage_of
+from palate.config.presets import under_preset
 from palate.config.rules import check, check_references
 from palate.config.stages import STAGES, PretrainConfig, Recipe, StageConfig
 
@@ -201,7 +202,8 @@ def _overridden(
 def _merged(default: AnyConfig, table: Table, *, prefix: str) -> AnyConfig:
     """The default with a table's values written over it, validated key by key."""
     section = type(default)
-    plain = _over(default.model_dump(mode="json"), table)
+    usual = under_preset(default, table.get("preset"))
+    plain = _over(usual.model_dump(mode="json"), table)
     try:
         return section.model_validate_json(json.dumps(plain, default=str), strict=True)
     except ValidationError as error:

@@ -17,6 +17,7 @@ PROMPTS = "prompts.jsonl"
 CORPUS = "corpus.jsonl"
 EVALUATION = "evaluation.json"
 CREDIT = "credit.json"
+OBJECTIVE = "objective.json"
 TIMING = "timing.json"
 
 

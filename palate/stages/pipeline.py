@@ -8,9 +8,17 @@ from typing import Any
 import datasets
 import transformers
 from rich.console import Console
+from rich.markup import escape
 
 from palate.config.load import resolved_json
-from palate.config.stages import EvaluateConfig, Recipe, ReportConfig, StageConfig
+from palate.config.objectives import caveats, objective
+from palate.config.stages import (
+    AnyOnPolicyConfig,
+    EvaluateConfig,
+    Recipe,
+    ReportConfig,
+    StageConfig,
+)
 from palate.evaluation.results import Evaluation
 from palate.evaluation.tables import summary_table
 from palate.feedback.functions import parse_function
@@ -63,7 +71,9 @@ STAGE_RUNS: dict[str, Callable[[Any, StageContext], dict[str, float]]] = {
     "reward": reward.run,
     "ppo": onpolicy.run,
     "grpo": onpolicy.run,
+    "reinforce": onpolicy.run,
     "rloo": onpolicy.run,
+    "online_dpo": onpolicy.run,
     "dpo": dpo.run,
     "evaluate": evaluate.run,
     "report": report.run,
@@ -150,6 +160,9 @@ def run_one(
         folder.clear()
         folder.write_config(text)
         write_text(begun, json.dumps(mark))
+    if isinstance(config, AnyOnPolicyConfig):
+        for text in (objective(config), *(caveat.text for caveat in caveats(config))):
+            console.print(f"[bold]{name:<{NAME_WIDTH}}[/] {escape(text)}", highlight=False)
     with StageMonitor(name, folder, console) as monitor, Stopwatch() as watch:
         context = StageContext(
             name=name,

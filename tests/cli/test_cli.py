@@ -132,18 +132,28 @@ def test_show_prints_config_algorithm_maths_and_stage() -> None:
     page = palate("show", "ppo").stdout
     parts = [
         "class OnPolicyConfig(StageConfig):",
-        "class PpoConfig(OnPolicyConfig):",
+        "class PpoConfig(ClippedConfig):",
+        "class KlConfig(Config):",
         "# palate/algorithms/ppo.py",
         "def prepare(",
+        "def clipped_loss(",
         "# palate/maths/advantages.py",
         "def gae(",
         "def clipped_surrogate(",
+        "class OnlineLoop:",
         "# palate/stages/onpolicy.py",
     ]
     places = [page.find(part) for part in parts]
     assert -1 not in places
     assert places == sorted(places)
+    assert all(f"def {name}(" in page for name in ("k1", "k3_cumulative", "token_mean", "whitened"))
     assert "def leave_one_out(" not in page
+
+
+def test_show_prints_presets() -> None:
+    page = palate("show", "grpo").stdout
+    assert "'clip_high': 0.28" in page
+    assert "def overlong(" in page
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -141,9 +141,9 @@ def test_every_problem_is_listed_at_once(tmp_path: Path) -> None:
         'sft.epochs = "three": expected a number > 0 (Passes over the data)',
         "sft.batch_rows = 0: expected an integer >= 1 (Demonstrations per update)",
         "sft.modle: unknown key; did you mean sft.model?",
+        "ppo.optimizer.lr = -1: expected a number >= 0 (Peak learning rate)",
         'ppo.kl.control = "sotf": expected one of soft, adaptive, hard; did you mean soft? '
         "(`soft`: a fixed coefficient; `adaptive`: Ziegler's controller; `hard`: a budget)",
-        "ppo.optimizer.lr = -1: expected a number >= 0 (Peak learning rate)",
         "ppo.optimzer.lr: unknown key; did you mean ppo.optimizer.lr?",
         "rewrad: unknown stage rewrad; did you mean reward?; [rewrad] needs a stage key if that "
         f"is its own name (stages: {', '.join(STAGES)})",

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from palate.batches.groups import TokenGroup
 from palate.config.common import LoraConfig
 from palate.config.stages import (
+    AnyOnPolicyConfig,
     DpoConfig,
     PpoConfig,
     PretrainConfig,
@@ -19,7 +20,6 @@ from palate.config.stages import (
 from palate.models.adapters import add_adapter
 from palate.models.precision import has_fast_bf16, pick_device
 from palate.stages.doctor.memory import Load, Memory, Shape, predicted_memory, shape_of
-from palate.training.improve import OnPolicyConfig
 
 _LOGPROBS, _WITH_ENTROPY = 3, 6
 
@@ -59,7 +59,7 @@ def fixed_memory(
 
 
 def online_memory(
-    config: OnPolicyConfig,
+    config: AnyOnPolicyConfig,
     outline: PreTrainedModel,
     prompts: Sequence[TokenGroup],
     reward: PreTrainedModel | None,

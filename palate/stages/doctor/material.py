@@ -7,6 +7,7 @@ from typing import Generic, Protocol, TypeVar
 
 from palate.batches.groups import TokenGroup, token_group
 from palate.config.stages import (
+    AnyOnPolicyConfig,
     DpoConfig,
     EvaluateConfig,
     JudgeConfig,
@@ -25,7 +26,6 @@ from palate.stages.doctor.verdicts import Exam, counted, ok, problem, problem_of
 from palate.stages.dpo import judged_only
 from palate.store import formats
 from palate.store.errors import BadRows, Skipped
-from palate.training.improve import OnPolicyConfig
 
 _EXAMPLES = 24
 
@@ -192,12 +192,12 @@ def unpaired(config: DpoConfig, case: Case) -> Exam[Material[Unpaired] | None]:
 
 
 def prompts(
-    config: OnPolicyConfig | SampleConfig | EvaluateConfig, case: Case
+    config: AnyOnPolicyConfig | SampleConfig | EvaluateConfig, case: Case
 ) -> Exam[Material[Prompt] | None]:
     """The prompts of every stage that samples."""
     if not (yield from present([config.prompts], PROMPTS, formats.read_prompts, case)):
         return None
-    limit = 0 if isinstance(config, OnPolicyConfig) else config.limit
+    limit = 0 if isinstance(config, AnyOnPolicyConfig) else config.limit
     rows = sources.prompts(case.context, config.prompts, limit=limit)
     yield ok(f"{config.prompts}: {counted(len(rows), 'distinct prompt')}")
     return Material(
