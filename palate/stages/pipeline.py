@@ -102,14 +102,25 @@ def show_result(config: StageConfig, folder: Path, console: Console) -> None:
 
 
 def run_stage(
-    name: str, config: StageConfig, *, run: str, seed: int, root: Path, console: Console
+    name: str,
+    config: StageConfig,
+    *,
+    run: str,
+    seed: int,
+    root: Path,
+    console: Console,
+    number: int = 0,
 ) -> Path:
-    """Run one stage into a run; `@name` refers to the stages that have finished there."""
+    """Run one stage into a run; `@name` refers to the stages that have finished there.
+
+    Its folder keeps the number that it has; a new one gets `number`, or the next when that is 0.
+    """
     quiet_libraries()
     directory = RunDir(root / "runs", run)
     with directory.lock():
         existing = stage_folders(directory.path)
-        index = existing[name][0] if name in existing else len(existing) + 1
+        following = 1 + max((taken for taken, _ in existing.values()), default=0)
+        index = existing[name][0] if name in existing else number or following
         folder = directory.stage(index, name)
         artifacts = {n: path for n, (_, path) in existing.items() if n != name}
         own_seed = named_seed(seed, name) if config.seed is None else config.seed
