@@ -45,7 +45,14 @@ class StageConfig(Config):
     """Device, precision and micro-batch budget."""
 
 
-class PretrainConfig(StageConfig):
+class ReadingConfig(StageConfig):
+    """A stage that reads rows of data."""
+
+    bad_rows: Literal["refuse", "skip"] = "refuse"
+    """`refuse` stops at the first row that cannot be read; `skip` counts them and says which."""
+
+
+class PretrainConfig(ReadingConfig):
     """`pretrain`: a causal language model and its tokenizer from scratch."""
 
     stage: Literal["pretrain"] = "pretrain"
@@ -77,7 +84,7 @@ class PrepareConfig(StageConfig):
     """Files or Hub names that are handed to the function; override them to use local copies."""
 
 
-class SftConfig(StageConfig):
+class SftConfig(ReadingConfig):
     """`sft`: supervised fine-tuning on demonstrations; the loss is on response tokens only."""
 
     stage: Literal["sft"] = "sft"
@@ -103,7 +110,7 @@ class SftConfig(StageConfig):
     """Optimizer."""
 
 
-class SampleConfig(StageConfig):
+class SampleConfig(ReadingConfig):
     """`sample`: k responses per prompt from one or several policies, into groups."""
 
     stage: Literal["sample"] = "sample"
@@ -121,7 +128,7 @@ class SampleConfig(StageConfig):
     """How responses are drawn."""
 
 
-class JudgeConfig(StageConfig):
+class JudgeConfig(ReadingConfig):
     """`judge`: judgements about groups, and the content-hashed dataset exported from them."""
 
     stage: Literal["judge"] = "judge"
@@ -141,7 +148,7 @@ class JudgeConfig(StageConfig):
     """Prompt format and length, when the judge is a model."""
 
 
-class RewardConfig(StageConfig):
+class RewardConfig(ReadingConfig):
     """`reward`: a Bradley-Terry reward model on groups of judged responses."""
 
     stage: Literal["reward"] = "reward"
@@ -169,7 +176,7 @@ class RewardConfig(StageConfig):
     """Optimizer."""
 
 
-class OnPolicyConfig(StageConfig):
+class OnPolicyConfig(ReadingConfig):
     """What PPO, GRPO and RLOO share: rollouts, the reward, KL, clipping and updates."""
 
     model: str = "@sft"
@@ -259,7 +266,7 @@ class RlooConfig(OnPolicyConfig):
 PreferenceLoss = Literal["sigmoid", "cdpo", "robust", "ipo", "hinge", "simpo", "orpo", "kto"]
 
 
-class DpoConfig(StageConfig):
+class DpoConfig(ReadingConfig):
     """`dpo`: direct preference optimization and its family; no reward model, no sampling."""
 
     stage: Literal["dpo"] = "dpo"
@@ -299,7 +306,7 @@ class DpoConfig(StageConfig):
     """Optimizer."""
 
 
-class EvaluateConfig(StageConfig):
+class EvaluateConfig(ReadingConfig):
     """`evaluate`: policies against a baseline under judges, with intervals, KL and length."""
 
     stage: Literal["evaluate"] = "evaluate"

@@ -284,7 +284,8 @@ def reward_model_result(evaluator: Evaluator) -> RewardModelResult | None:
     config, proxy = evaluator.config, evaluator.proxy
     if proxy is None or not config.preferences:
         return None
-    rows = list(read_preferences(evaluator.context.data(config.preferences, HELD_OUT)))
+    path = evaluator.context.data(config.preferences, HELD_OUT)
+    rows = list(read_preferences(path, bad_rows=evaluator.context.bad_rows))
     groups = [row.group for row in rows]
     lengths = [tuple(len(r.token_ids) or len(r.text.split()) for r in g.responses) for g in groups]
     scores = proxy.score(groups)

@@ -10,7 +10,13 @@ import transformers
 from rich.console import Console
 
 from palate.config.load import resolved_json
-from palate.config.stages import EvaluateConfig, Recipe, ReportConfig, StageConfig
+from palate.config.stages import (
+    EvaluateConfig,
+    ReadingConfig,
+    Recipe,
+    ReportConfig,
+    StageConfig,
+)
 from palate.evaluation.results import Evaluation
 from palate.evaluation.tables import summary_table
 from palate.feedback.functions import parse_function
@@ -28,8 +34,9 @@ from palate.stages import (
     sft,
 )
 from palate.stages.context import EVALUATION, TIMING, StageContext
-from palate.stages.progress import StageMonitor
+from palate.stages.progress import LeftOut, StageMonitor
 from palate.stages.resources import Stopwatch, release_memory
+from palate.store.errors import refuse
 from palate.store.files import sha256_file, sha256_tree, write_text
 from palate.store.runs import RunDir, StageDir, code_version, fingerprint
 from palate.training.checkpoints import Checkpoints
@@ -161,6 +168,7 @@ def run_one(
         folder.clear()
         folder.write_config(text)
         write_text(begun, json.dumps(mark))
+    left_out = LeftOut(name, folder, console)
     with StageMonitor(name, folder, console) as monitor, Stopwatch() as watch:
         context = StageContext(
             name=name,
@@ -170,9 +178,10 @@ def run_one(
             artifacts=artifacts,
             store_url=f"sqlite:///{root / 'palate.db'}",
             project=folder.path.parent.name,
+            bad_rows=left_out if skips_bad_rows(config) else refuse,
         )
         try:
-            summary = STAGE_RUNS[stage](config, context)
+            summary = STAGE_RUNS[stage](config, context) | left_out.summary()
         finally:
             seconds = save_timing(folder.path / TIMING, watch)
     folder.finish(
@@ -185,6 +194,11 @@ def run_one(
         soft_wrap=True,
         highlight=False,
     )
+
+
+def skips_bad_rows(config: StageConfig) -> bool:
+    """Whether a stage goes on after rows that cannot be read."""
+    return isinstance(config, ReadingConfig) and config.bad_rows == "skip"
 
 
 def save_timing(path: Path, watch: Stopwatch) -> float:
