@@ -30,6 +30,9 @@ from palate.models.build import eos_ids_of, sampling_defaults, seeded, without_d
 from palate.models.precision import has_fast_bf16
 from palate.models.tokens import Encoder, special_ids
 
+ADAPTER = "adapter"
+"""The folder, inside a saved model's, of the adapter by itself."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
@@ -116,7 +119,7 @@ def save_policy(
         tokenizer.save_pretrained(temporary)
         sampling_defaults(tokenizer, encoder.eos_ids).save_pretrained(temporary)
         if adapter_names(network):
-            save_adapter(network, temporary / "adapter", adapter)
+            save_adapter(network, temporary / ADAPTER, adapter)
 
 
 def load_network(

@@ -87,7 +87,7 @@ class Evaluator:
             spec,
             prompt=self.config.prompt,
             compute=self.config.compute,
-            policy=self.baseline.tokenizer,
+            policy=self.baseline,
         )
 
     def respond(self, reference: str, policy: OpenPolicy, k: int) -> list[Group]:
@@ -125,6 +125,11 @@ class Evaluator:
             scores={judge.name: judge.score(groups) for judge in self.judges},
             kl=sequence_kl(rows[0], rows[1], prompt_ids),
         )
+
+    def written_by(self, reference: str) -> Answers:
+        """What a contender writes; its network is let go before the next one is opened."""
+        policy = self._open(reference)
+        return self.answers(reference, policy, self.respond(reference, policy, self.config.k))
 
     def result(self, own: Answers, baseline: Answers | None) -> PolicyResult:
         """Everything that is said about one policy."""
@@ -200,8 +205,7 @@ def run(config: EvaluateConfig, context: StageContext) -> dict[str, float]:
         results.append(chosen.model_copy(update={"kl_method": "bound"}))
         written.append(best)
     for number, reference in enumerate(config.models):
-        policy = evaluator._open(reference)
-        own = evaluator.answers(reference, policy, evaluator.respond(reference, policy, config.k))
+        own = evaluator.written_by(reference)
         results.append(evaluator.result(own, baseline))
         written.append(own)
         context.monitor.log(number, len(config.models), {})

@@ -165,7 +165,12 @@ def _online(config: OnPolicyConfig, case: Case) -> Exam[Memory | None]:
         judge = yield from attempt(case.blueprints.exam(config.reward, REWARD_MODEL))
     if model is None:
         return None
-    return loads.online_memory(config, model.outline, groups, judge.outline if judge else None)
+    maker = case.recipe.stages.get(stage_name(config.reward))
+    shared = isinstance(maker, RewardConfig) and loads.on_one_backbone(config, maker)
+    reward = judge.outline if judge else None
+    return loads.online_memory(
+        config, model.outline, groups, reward, reward_lora=maker.lora if shared else None
+    )
 
 
 def _rehearsal(
