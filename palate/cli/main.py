@@ -236,6 +236,25 @@ def doctor(words: Words = None, *, root: Root = HERE, debug: Debug = False) -> N
 
 
 @app.command(rich_help_panel="Look")
+def seeds(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN RUN ...", help="Runs of one recipe, or folders.")
+    ],
+    *,
+    root: Root = HERE,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the numbers there.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Combine runs of one recipe under different seeds: means, and the spread between runs."""
+    with guard(debug=debug):
+        from palate.stages import seeds as stage
+
+        stage.run(runs, root=root, json_file=json_file, console=Console())
+
+
+@app.command(rich_help_panel="Look")
 def verify(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME", help="Checks; none: all quick ones.")

@@ -19,8 +19,8 @@ from palate.config.stages import (
     DpoConfig,
     GrpoConfig,
     PpoConfig,
-    RewardConfig,
     PreferenceLoss,
+    RewardConfig,
     SftConfig,
 )
 from palate.models.build import build_causal_lm, configuration, train_tokenizer
