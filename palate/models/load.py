@@ -29,6 +29,7 @@ from palate.models.adapters import adapter_names, merged_state, save_adapter
 from palate.models.build import eos_ids_of, sampling_defaults, seeded, without_dropout
 from palate.models.precision import has_fast_bf16
 from palate.models.tokens import Encoder, special_ids
+from palate.store.files import system_errors
 
 ADAPTER = "adapter"
 """The folder, inside a saved model's, of the adapter by itself."""
@@ -200,7 +201,8 @@ def published(folder: Path) -> Iterator[Path]:
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     temporary.mkdir()
     try:
-        yield temporary
+        with system_errors(folder):
+            yield temporary
     except BaseException:
         shutil.rmtree(temporary)
         raise
