@@ -150,7 +150,7 @@ def _cost(groups: Sequence[TokenGroup], layout: Layout) -> float:
     Trees are packed, the others padded to the longest. A tree's mask costs a quarter of the linear
     layers, and at `even` tokens attention takes as long as they do: sooner with a mask, since
     kernels then cannot skip the future. Fitted to a model of width 128 on a CPU
-    (`benchmarks/forward.py`), where choices matter most: for wider ones attention is a smaller part.
+    (`benchmarks/forward.py`), where choices matter most: for wider ones attention is a small part.
     """
     sizes = [tree.num_tokens for tree in _trees(groups, layout)]
     width = max(sizes)

@@ -29,6 +29,10 @@ from palate.models.adapters import adapter_names, merged_state, save_adapter
 from palate.models.build import eos_ids_of, sampling_defaults, seeded, without_dropout
 from palate.models.precision import has_fast_bf16
 from palate.models.tokens import Encoder, special_ids
+from palate.store.files import system_errors
+
+ADAPTER = "adapter"
+"""The folder, inside a saved model's, of the adapter by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +120,7 @@ def save_policy(
         tokenizer.save_pretrained(temporary)
         sampling_defaults(tokenizer, encoder.eos_ids).save_pretrained(temporary)
         if adapter_names(network):
-            save_adapter(network, temporary / "adapter", adapter)
+            save_adapter(network, temporary / ADAPTER, adapter)
 
 
 def load_network(
@@ -197,7 +201,8 @@ def published(folder: Path) -> Iterator[Path]:
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     temporary.mkdir()
     try:
-        yield temporary
+        with system_errors(folder):
+            yield temporary
     except BaseException:
         shutil.rmtree(temporary)
         raise
