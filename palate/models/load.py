@@ -12,6 +12,7 @@ from typing import Literal, cast
 
 import torch
 from peft import PeftConfig, PeftModel
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -140,6 +141,10 @@ def load_network(
     except OSError as error:
         error.add_note(f"{source!r} is no folder with a model, and was not found on the Hub either")
         raise
+    except SafetensorError as error:
+        raise ValueError(
+            f"the weights in {source} are damaged ({error}): fetch or write the model again"
+        ) from error
     network, info = cast("tuple[PreTrainedModel, dict[str, Collection[str]]]", loaded)
     missing = sorted(info["missing_keys"])
     # With tied embeddings a reward model's backbone would pass for a policy.

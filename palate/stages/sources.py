@@ -105,6 +105,12 @@ def preferences(
     path = context.data(source, PREFERENCES)
     bad_rows = context.bad_rows
     rows = _filled(formats.read_preferences(path, bad_rows=bad_rows), source, "preferences")
+    if all(p.probability == 0.5 for row in rows for p in row.preferences):
+        raise DataError(
+            source=source,
+            problem="holds nothing but ties: nothing is preferred to anything",
+            remedy="ask for decided judgements",
+        )
     held_out = Path(path).with_name(HELD_OUT)
     if source.startswith("@") and held_out.is_file():
         return rows, list(formats.read_preferences(str(held_out), bad_rows=bad_rows))
