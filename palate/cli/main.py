@@ -6,9 +6,11 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from palate import __version__
 from palate.cli.guard import FAILURE, guard
+from palate.config.objectives import PLACED
 
 app = typer.Typer(
     name="palate",
@@ -132,11 +134,22 @@ def _stage_verb(name: str) -> Callable[..., None]:
     return verb
 
 
+def _epilog(stage: str) -> str:
+    """Where the keys are, and for stages with a KL what each place of it optimizes."""
+    lines = [f"Its keys, with ranges and defaults: palate config {stage}"]
+    if stage in ("ppo", "grpo", "reinforce", "rloo"):
+        lines += [
+            f"kl.placement={placement} kl.estimator={estimator}: {escape(placed.text)}."
+            for (placement, estimator), placed in PLACED.items()
+        ]
+    return "\n\n".join(lines)
+
+
 for _name, _summary in STAGE_VERBS.items():
     app.command(
         _name,
         help=_summary,
-        epilog=f"Its keys, with ranges and defaults: palate config {_name}",
+        epilog=_epilog(_name),
         rich_help_panel="Stages",
     )(_stage_verb(_name))
 

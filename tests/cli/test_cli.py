@@ -167,6 +167,13 @@ def test_show_prints_config_algorithm_maths_and_stage() -> None:
     assert "def leave_one_out(" not in page
 
 
+@pytest.mark.parametrize("stage", ["ppo", "grpo", "reinforce", "rloo"])
+def test_help_says_what_each_place_of_the_kl_optimizes(stage: str) -> None:
+    page = " ".join(palate(stage, "--help").stdout.split())
+    assert "kl.placement=loss kl.estimator=k3: k3 per token in the loss is not" in page
+    assert "kl.placement=reward kl.estimator=k1: k1 in the reward maximizes E[score] - coef" in page
+
+
 def test_show_prints_presets() -> None:
     page = palate("show", "grpo").stdout
     assert "'clip_high': 0.28" in page
