@@ -1,49 +1,15 @@
-"""Preferences from the database: what people said in a project, and what all judges said."""
-
-from pathlib import Path
-
-import pytest
-
-from palate.records import Choice, Group, Judgement, Response, user_prompt
-from palate.stages import sources
-from palate.store.database import Store
-from palate.store.errors import DataError
+from palate.records import Group, Response, user_prompt
+from palate.stages.sources import cluster_of
 
 
-def group(i: int) -> Group:
-    responses = (Response(text=f"a{i}"), Response(text=f"b{i}"))
-    return Group(prompt=user_prompt(f"q{i}"), responses=responses)
+def group(asked: str, *responses: str) -> Group:
+    return Group(prompt=user_prompt(asked), responses=tuple(Response(text=r) for r in responses))
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    url = f"sqlite:///{tmp_path / 'palate.db'}"
-    said = [
-        Judgement(group_id=group(0).id, judge="person:ann", verdict=Choice(chosen=1, strength=3)),
-        Judgement(group_id=group(0).id, judge="annotator:cafe", verdict=Choice(chosen=0)),
-        Judgement(group_id=group(1).id, judge="annotator:cafe", verdict=Choice(chosen=0)),
-    ]
-    with Store(url) as store:
-        store.add_groups("mine", [group(0), group(1)])
-        store.add_judgements("mine", said)
-    return url
+def test_groups_of_one_prompt_share_a_cluster():
+    one, two = group("How much is tea?", "2.50", "Two."), group("How much is tea?", "Ask Sam.", "3")
+    assert cluster_of(one) == cluster_of(two) != cluster_of(group("And cocoa?", "2.50", "Two."))
 
 
-def test_a_project_gives_what_all_judges_said(url: str) -> None:
-    first, second = sources.judged(url, "project:mine")
-    assert first.preferences[0].probability == 0.5
-    assert (second.preferences[0].winner, second.preferences[0].probability) == (0, 1.0)
-
-
-def test_people_of_a_project_are_heard_alone(url: str) -> None:
-    (row,) = sources.judged(url, "project:mine/people")
-    assert row.group == group(0)
-    (preference,) = row.preferences
-    assert (preference.winner, preference.probability, preference.margin) == (1, 1.0, 2.0)
-
-
-def test_other_judges_and_projects_are_refused(url: str) -> None:
-    with pytest.raises(DataError, match="use project:mine or project:mine/people"):
-        list(sources.judged(url, "project:mine/robots"))
-    with pytest.raises(DataError, match="no project 'yours'"):
-        list(sources.judged(url, "project:yours"))
+def test_groups_without_a_prompt_share_nothing():
+    assert cluster_of(group("", "fine film", "dull film")) != cluster_of(group("", "good", "bad"))
