@@ -104,7 +104,7 @@ def _own(connection: Connection, project: int, person: int, id: str) -> Row[Assi
             AssignmentRow.project_id == project,
             AssignmentRow.person_id == person,
         )
-        .with_for_update()
+        .with_for_update(key_share=True)
     ).one_or_none()
     if row is None:
         raise Refused("no_assignment")
@@ -191,7 +191,7 @@ def undo(connection: Connection, project: int, person: int, *, now: float) -> st
         )
         .order_by(AssignmentRow.number.desc())
         .limit(1)
-        .with_for_update()
+        .with_for_update(key_share=True)
     ).one_or_none()
     if row is None:
         raise Refused("nothing_to_undo")

@@ -32,7 +32,7 @@ def save_task(connection: Connection, project: int, task: LabelTask) -> None:
     """Set how the project is labelled; what is asked cannot change once somebody was asked."""
     body = task.model_dump(mode="json")
     row = connection.execute(
-        select(TaskRow).where(TaskRow.project_id == project).with_for_update()
+        select(TaskRow).where(TaskRow.project_id == project).with_for_update(key_share=True)
     ).one_or_none()
     if row is None:
         new = {"project_id": project, "enqueued": 0, "items": 0, "answered": 0, "body": body}
@@ -60,7 +60,7 @@ def _forget_items(connection: Connection, project: int) -> None:
 def enqueue(connection: Connection, project: int) -> int:
     """Make the items of the next groups and count them; 0 when every group has its items."""
     row = connection.execute(
-        select(TaskRow).where(TaskRow.project_id == project).with_for_update()
+        select(TaskRow).where(TaskRow.project_id == project).with_for_update(key_share=True)
     ).one_or_none()
     if row is None:
         save_task(connection, project, LabelTask())

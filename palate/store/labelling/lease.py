@@ -51,7 +51,7 @@ def member_of(connection: Connection, project: int, person: int) -> Row[MemberRo
     row = connection.execute(
         select(MemberRow)
         .where(MemberRow.project_id == project, MemberRow.person_id == person)
-        .with_for_update()
+        .with_for_update(key_share=True)
     ).one_or_none()
     if row is None:
         raise Refused("no_member")
@@ -67,8 +67,9 @@ def release_expired(connection: Connection, project: int, task: LabelTask, *, no
             AssignmentRow.state == "open",
             AssignmentRow.expires_at <= now,
         )
+        .order_by(AssignmentRow.item)  # who locks items in one order does not wait in a circle
         .limit(200)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
     ).all()
     for id, item, purpose in ended:
         gone = update(AssignmentRow).where(AssignmentRow.id == id)
@@ -177,9 +178,9 @@ def _unlocked(connection: Connection, member: Row[MemberRow], after: int) -> Row
     """The first open item that nobody else is taking; where all are being taken, wait for those
     to see what is left."""
     query = _open_items(member, after)
-    item = connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
+    item = connection.execute(query.with_for_update(skip_locked=True, key_share=True)).one_or_none()
     while item is None and connection.execute(query).one_or_none() is not None:
-        item = connection.execute(query.with_for_update()).one_or_none()
+        item = connection.execute(query.with_for_update(key_share=True)).one_or_none()
     return item
 
 
