@@ -3,16 +3,19 @@
 from pathlib import Path
 
 from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from palate import __version__
 from palate.store.labelling import Desk
 from palate.store.labelling.errors import Refused
 from palate.web.pages import STATIC, go_to, page
-from palate.web.routes import account, label, project, quality, review
+from palate.web.routes import account, api, label, project, quality, review
 from palate.web.security import Guard, RateLimits
+from palate.web.strings import text
 from palate.web.visitor import COOKIE, LoginNeeded, Visitor, visitor
 
 _STATUS = {
@@ -30,14 +33,21 @@ _STATUS = {
 
 def create_app(desk: Desk, *, root: Path, limits: RateLimits | None = None) -> FastAPI:
     """The labelling app over a database, with the runs below `root`."""
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="palate",
+        version=__version__,
+        openapi_url="/api/openapi.json",
+        docs_url=None,  # its pages load scripts from elsewhere
+        redoc_url=None,
+    )
     app.state.desk = desk
     app.state.root = root
     app.state.limits = limits or RateLimits()
     app.add_middleware(Guard)
     app.mount("/static", StaticFiles(directory=STATIC), "static")
     for part in (account, label, review, quality, project):
-        app.include_router(part.router)
+        app.include_router(part.router, include_in_schema=False)
+    app.include_router(api.router)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(LoginNeeded, _login)
     app.add_exception_handler(HTTPException, _http)
@@ -51,15 +61,23 @@ def _who(request: Request) -> Visitor:
 
 def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
+    if request.url.path.startswith("/api/"):
+        return JSONResponse({"detail": text(error.reason)}, _STATUS.get(error.reason, 400))
     return _problem(request, error.reason, _STATUS.get(error.reason, 400))
 
 
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if request.url.path.startswith("/api/"):
+        return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
     return _problem(request, "not_found", error.status_code)
 
 
 def _malformed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    if request.url.path.startswith("/api/"):
+        wrong = [{"at": e["loc"], "problem": e["msg"]} for e in error.errors()]
+        return JSONResponse({"detail": jsonable_encoder(wrong)}, 422)
     return _problem(request, "not_found", 404)
 
 

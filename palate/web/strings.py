@@ -204,6 +204,13 @@ STRINGS = {
     "when": "When",
     "who": "Who",
     "what": "What",
+    "tokens": "Tokens of programs",
+    "token_name": "Name of a program",
+    "token_scope": "It may",
+    "scope_read": "read",
+    "scope_write": "read and write",
+    "make_token": "Make a token",
+    "token_once": "This token is shown once and works for a year. Send it as a bearer token.",
     # review
     "no_disagreements": "Nobody disagrees at the moment.",
     "disagreements_text": "Questions that people answered differently. You see what was said, "

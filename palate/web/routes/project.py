@@ -1,6 +1,7 @@
 """What owners do: how a project is labelled, by whom, and how its run is doing."""
 
 import math
+import re
 from pathlib import Path
 
 from fastapi import APIRouter, Request
@@ -21,6 +22,8 @@ from palate.web.visitor import RANKS, DeskHere, Form, Inside, Owner, word
 
 router = APIRouter(prefix="/projects/{project}")
 _INVITATION_SECONDS = 7 * 24 * 3600.0
+_TOKEN_SECONDS = 365 * 24 * 3600.0
+_SCOPES = ("read", "write")
 _LISTS = ("dimensions", "reasons")
 _LONGEST_METRICS = 4_000_000
 
@@ -115,11 +118,14 @@ def people(request: Request, here: Owner, desk: DeskHere) -> Response:
     return _people(request, here, desk)
 
 
-def _people(request: Request, here: Inside, desk: DeskHere, *, link: str = "") -> Response:
+def _people(
+    request: Request, here: Inside, desk: DeskHere, *, link: str = "", token: str = ""
+) -> Response:
     with desk.reading() as connection:
         members = accounts.members(connection, here.project.id)
         now = desk.clock()
         open_ = accounts.tokens(connection, "invitation", now=now, project=here.project.id)
+        programs = accounts.tokens(connection, "api", now=now, project=here.project.id)
         history = accounts.history(connection, here.project.id, limit=30)
     return page(
         "people",
@@ -129,7 +135,9 @@ def _people(request: Request, here: Inside, desk: DeskHere, *, link: str = "") -
         members=members,
         invitations=open_,
         history=[(now - at, who, what) for at, who, what in history],
+        programs=programs,
         link=link,
+        token=token,
     )
 
 
@@ -159,6 +167,36 @@ def withdraw(here: Owner, desk: DeskHere, form: Form, hash: str) -> Response:
     with desk.writing() as connection:
         accounts.revoke(connection, hash, "invitation", project=here.project.id)
         _note(connection, here, "withdraw invitation", now=desk.clock())
+    return go_to(f"/projects/{here.project.id}/people")
+
+
+@router.post("/tokens")
+def make_token(request: Request, here: Owner, desk: DeskHere, form: Form) -> Response:
+    """A token for a program; it is shown once."""
+    scope, name = word(form, "scope"), word(form, "name").strip()
+    if scope not in _SCOPES or not re.fullmatch(r"[\w.\-]{1,64}", name):
+        raise Refused("bad_name")
+    with desk.writing() as connection:
+        secret = accounts.issue(
+            connection,
+            "api",
+            now=desk.clock(),
+            lifetime=_TOKEN_SECONDS,
+            person=here.person.id,
+            project=here.project.id,
+            role=scope,
+            name=name,
+        )
+        _note(connection, here, f"token {scope}", now=desk.clock())
+    return _people(request, here, desk, token=secret)
+
+
+@router.post("/tokens/{hash}/withdraw")
+def withdraw_token(here: Owner, desk: DeskHere, form: Form, hash: str) -> Response:
+    """Make a token worthless."""
+    with desk.writing() as connection:
+        accounts.revoke(connection, hash, "api", project=here.project.id)
+        _note(connection, here, "withdraw token", now=desk.clock())
     return go_to(f"/projects/{here.project.id}/people")
 
 
