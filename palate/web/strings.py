@@ -41,7 +41,6 @@ STRINGS = {
     "role_owner": "owner",
     "role_reviewer": "reviewer",
     "role_annotator": "annotator",
-    "go_on": "Go on",
     # labelling
     "conversation": "Conversation",
     "speaker_system": "Instructions",
@@ -114,7 +113,6 @@ STRINGS = {
     "feedback_wrong": "The expected answer was {expected}.",
     "feedback_equal": "that they are equal",
     "key_choose": "choose on the scale",
-    "key_tie": "equal",
     "key_bad": "both bad, or none acceptable",
     "key_rank": "rank that answer next",
     "key_tie_rank": "same rank as the last one",
@@ -219,7 +217,6 @@ STRINGS = {
     "said": "What was said",
     "prefers": "{who} prefers {what}",
     "make_gold": "Also use this question as a check",
-    "decided": "Decided.",
     # quality
     "quality_text": "How far people agree, how fast they are, and which side they favor.",
     "votes": "Votes",
@@ -229,7 +226,6 @@ STRINGS = {
     "checks_right": "Checks right",
     "self_consistent": "Same answer when asked again",
     "ties": "Equal",
-    "skips": "Skipped",
     "agreement": "Agreement",
     "raw_agreement": "Two people, one question: same answer in {share} of {pairs} pairs.",
     "no_agreement": "Two people have to answer the same question before agreement can be seen.",
@@ -238,7 +234,6 @@ STRINGS = {
     # run
     "run_text": "What the stages of this run wrote down.",
     "no_run": "There is no run folder of this name.",
-    "stage": "Stage",
     "finished": "finished",
     "unfinished": "not finished",
     "metric": "Metric",

@@ -77,7 +77,7 @@ def limited(request: Request, limit: Limit, caller: str = "") -> None:
 async def checked_form(request: Request, anybody: Anybody) -> FormData:
     """The fields of a form that this session's page sent."""
     limited(request, "change", str(anybody.person.id) if anybody.person else "")
-    form = await request.form(max_files=0, max_fields=500)
+    form = await request.form(max_files=0, max_fields=5000)
     token = form.get("csrf")
     if not isinstance(token, str) or not same(token, anybody.csrf):
         raise Refused("bad_form")

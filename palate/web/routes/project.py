@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import APIRouter, Request
@@ -215,33 +216,54 @@ def change(here: Owner, desk: DeskHere, form: Form, member: int, state: str) -> 
 @router.get("/run")
 def run(request: Request, here: Owner) -> Response:
     """What the stages of the run of this name have written so far."""
-    folder = RunDir(request.app.state.root / "runs", here.project.name).path
-    stages = [_stage(path) for path in sorted(folder.glob("[0-9]*-*")) if path.is_dir()]
+    stages: list[StageView] = []
+    if re.fullmatch(r"\w[\w.\-]*", here.project.name, re.ASCII):  # other names are no runs
+        folder = RunDir(request.app.state.root / "runs", here.project.name).path
+        stages = [_stage(path) for path in sorted(folder.glob("[0-9]*-*")) if path.is_dir()]
     return page("run", request, here.visitor, inside=here, stages=stages)
 
 
-def _stage(path: Path) -> tuple[str, bool, int, list[tuple[str, str, str]]]:
-    """(name, finished, last step, (metric, last value, points of a line) ...) of a stage."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A metric: its last value, and its course as the points of a line in a box of 100 by 24."""
+
+    metric: str
+    last: str
+    points: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageView:
+    """What a stage has written so far."""
+
+    name: str
+    finished: bool
+    step: int
+    curves: list[Curve]
+
+
+def _stage(path: Path) -> StageView:
     finished = (path / "manifest.json").is_file()
     metrics = path / "metrics.jsonl"
-    if not metrics.is_file() or metrics.stat().st_size > _LONGEST_METRICS:
-        return path.name, finished, 0, []
-    lines = StageDir(path).metrics()
+    lines: list[dict[str, float]] = []
+    if metrics.is_file() and metrics.stat().st_size <= _LONGEST_METRICS:
+        lines = StageDir(path).metrics()
     names = dict.fromkeys(name for line in lines for name in line if name != "step")
-    rows = [(name, *_curve([line[name] for line in lines if name in line])) for name in names]
-    return path.name, finished, int(lines[-1]["step"]) if lines else 0, rows
+    return StageView(
+        name=path.name,
+        finished=finished,
+        step=int(lines[-1]["step"]) if lines else 0,
+        curves=[_curve(name, [line[name] for line in lines if name in line]) for name in names],
+    )
 
 
-def _curve(values: list[float]) -> tuple[str, str]:
+def _curve(metric: str, values: list[float]) -> Curve:
     finite = [value for value in values if math.isfinite(value)]
-    last = f"{values[-1]:.4g}"
-    if len(finite) < 2:
-        return last, ""
-    thinned = finite[:: math.ceil(len(finite) / 120)]
-    low, high = min(thinned), max(thinned)
-    width = (high - low) or 1.0
+    thinned = finite[:: math.ceil(len(finite) / 120) or 1]
+    low, high = (min(thinned), max(thinned)) if thinned else (0.0, 0.0)
     points = [
-        f"{100 * i / (len(thinned) - 1):.1f},{22 - 20 * (value - low) / width:.1f}"
+        f"{100 * i / (len(thinned) - 1):.1f},{22 - 20 * (value - low) / ((high - low) or 1):.1f}"
         for i, value in enumerate(thinned)
+        if len(thinned) > 1
     ]
-    return last, " ".join(points)
+    return Curve(metric=metric, last=f"{values[-1]:.4g}", points=" ".join(points))
