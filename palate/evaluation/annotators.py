@@ -136,14 +136,16 @@ def _abilities(cast: Ballots) -> dict[int, Skill]:
 
 
 def bias_warnings(annotators: Iterable[AnnotatorQuality]) -> tuple[str, ...]:
-    """Judges whose interval around a bias leaves out one half."""
+    """Judges who are more than three standard errors away from no bias: few are so by chance."""
     found: list[str] = []
     for annotator in annotators:
         for share, what in (
             (annotator.first_wins, "the response shown first"),
             (annotator.longer_wins, "the longer response"),
         ):
-            if share and not share.value.low <= 0.5 <= share.value.high:
+            if share is None or share.value.low <= 0.5 <= share.value.high:
+                continue
+            if abs(share.value.estimate - 0.5) > 3 * share.error:
                 percent = f"{100 * share.value.estimate:.0f}%"
                 found.append(f"{annotator.judge} prefers {what} in {percent} of {share.n} votes")
     return tuple(found)
