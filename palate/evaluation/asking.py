@@ -35,7 +35,7 @@ def ensemble_uncertainty(differences: ArrayLike) -> Array:
 
 
 def judge_dispute(judge: ArrayLike, people: ArrayLike) -> Array:
-    """|p_judge - p_people| that the first wins, per candidate; 0 where people said nothing (NaN)."""
+    """|p_judge - p_people| that the first wins, per candidate; 0 where people are silent (NaN)."""
     gap = np.abs(np.asarray(judge, float) - np.asarray(people, float))
     return np.nan_to_num(gap, nan=0.0)
 
