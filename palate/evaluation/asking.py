@@ -4,7 +4,7 @@ Uncertainty is not reliably better than chance (arXiv:2604.02766), so a control 
 and every question keeps the name of its arm; `compare_arms` puts the answers side by side.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -49,13 +49,14 @@ def outlyingness(rewards: ArrayLike, lengths: ArrayLike) -> Array:
 
 
 def _robust(values: ArrayLike) -> Array:
-    away = np.abs(np.asarray(values, float) - np.median(values))
+    given = np.asarray(values, float)
+    away = np.abs(given - np.median(given))
     spread = 1.4826 * float(np.median(away))
     return away / spread if spread else np.where(away > 0, np.inf, 0.0)
 
 
 def next_questions(
-    scores: Mapping[Arm, ArrayLike], *, count: int, control: float, seed: int
+    scores: Mapping[Arm, Array], *, count: int, control: float, seed: int
 ) -> tuple[Question, ...]:
     """`count` different candidates: ceil(control * count) at random, then the top of each arm.
 
@@ -64,18 +65,19 @@ def next_questions(
     """
     if not 0 < control <= 1:
         raise ValueError(f"control is {control}: a share above 0 of questions stays random")
-    values = {arm: np.asarray(score, float) for arm, score in scores.items()}
-    (size,) = {len(value) for value in values.values()}
+    (size,) = {len(score) for score in scores.values()}
     count = min(count, size)
     drawn = np.random.default_rng(seed).permutation(size)[: int(np.ceil(control * count))]
     asked = [Question(index=int(index), arm="random") for index in drawn]
     taken = set(drawn.tolist())
-    queues = {arm: iter(np.argsort(-value, kind="stable")) for arm, value in values.items()}
+    queues: dict[Arm, Iterator[int]] = {
+        arm: iter(np.argsort(-value, kind="stable").tolist()) for arm, value in scores.items()
+    }
     while queues and len(asked) < count:
         for arm, queue in queues.items():
             if len(asked) == count:
                 break
-            index = int(next(i for i in queue if int(i) not in taken))
+            index = next(i for i in queue if i not in taken)
             taken.add(index)
             asked.append(Question(index=index, arm=arm))
     return tuple(asked)
