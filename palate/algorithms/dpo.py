@@ -37,17 +37,18 @@ def pair_losses(responses: PreferenceTerms, pairs: Pairs, config: DpoConfig) -> 
     margin = maths.margin(responses.logratio[chosen], responses.logratio[rejected])
     mean = responses.logprob / responses.length.clamp(min=1)
     p, beta, smoothing = pairs.probability, config.beta, config.label_smoothing
+    offset = config.margin_coef * pairs.margin
     match config.loss:
         case "sigmoid":
-            losses = maths.sigmoid(margin, p, beta=beta)
+            losses = maths.sigmoid(margin, p, offset, beta=beta)
         case "cdpo":
-            losses = maths.cdpo(margin, p, beta=beta, smoothing=smoothing)
+            losses = maths.cdpo(margin, p, offset, beta=beta, smoothing=smoothing)
         case "robust":
-            losses = maths.rdpo(margin, p, beta=beta, smoothing=smoothing)
+            losses = maths.rdpo(margin, p, offset, beta=beta, smoothing=smoothing)
         case "ipo":
             losses = maths.ipo(margin, p, tau=beta)
         case "hinge":
-            losses = maths.hinge(margin, p, beta=beta)
+            losses = maths.hinge(margin, p, offset, beta=beta)
         case "simpo":
             gamma = config.simpo_gamma
             losses = maths.simpo(mean[chosen], mean[rejected], p, beta=beta, gamma=gamma)
@@ -68,9 +69,15 @@ def loss(
 ) -> Loss:
     """The configured loss, averaged within a group, then over groups."""
     responses = terms(outputs, mask, ref_logprob)
-    per_pair = pair_losses(responses, pairs, config)
+    return averaged(pair_losses(responses, pairs, config), responses, pairs, beta=config.beta)
+
+
+def averaged(
+    per_pair: torch.Tensor, responses: PreferenceTerms, pairs: Pairs, *, beta: float
+) -> Loss:
+    """Losses of pairs, averaged within a group, then over groups."""
     total = (pairs.weight * per_pair).sum()
-    implicit = config.beta * responses.logratio.detach().double()
+    implicit = beta * responses.logratio.detach().double()
     chosen, rejected = implicit[pairs.winner], implicit[pairs.loser]
     count = float(len(chosen))
     right = (chosen > rejected).double() + 0.5 * (chosen == rejected).double()

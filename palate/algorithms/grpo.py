@@ -1,109 +1,62 @@
-"""Group relative policy optimization (Shao 2024, arXiv:2402.03300), with Dr.GRPO's corrections.
+"""Group relative policy optimization (Shao 2024, arXiv:2402.03300) and what was made of it.
 
 Unlike the paper, the defaults keep the policy gradient: leave-one-out baseline, no division by the
 group's standard deviation, a constant length instead of 1/|o| (Liu 2025, arXiv:2503.20783), and
-the KL in the reward, where it optimises the KL-regularised objective.
+the KL in the reward, where it optimises the KL-regularised objective. The published method,
+Dr.GRPO, DAPO, GSPO and CISPO are presets (`palate/config/presets.py`).
 """
 
 import torch
 
-from palate.algorithms.rlhf import loss_kl, sequence_rewards
+from palate.algorithms.rlhf import clipped_loss, sequence_rewards, without_critic
 from palate.batches.experience import Experience, Rollouts
-from palate.batches.metrics import Mean, Metrics
 from palate.config.stages import GrpoConfig
 from palate.interfaces import Loss, Outputs
 from palate.maths import advantages as adv
-from palate.maths import reductions
-from palate.maths.surrogates import clip_fraction, clipped_surrogate, token_ratio
+from palate.maths.surrogates import (
+    cispo_surrogate,
+    clip_fraction,
+    clipped_surrogate,
+    sequence_ratio,
+    token_ratio,
+    weight_clipped,
+)
 
 
 def group_advantages(
     rewards: torch.Tensor, group_index: torch.Tensor, config: GrpoConfig
 ) -> torch.Tensor:
     """[response] how much better a response is than its group."""
-    if config.scale == "group":
-        return adv.group_standardized(rewards, group_index)
-    if config.baseline == "leave_one_out":
-        centered = adv.leave_one_out(rewards, group_index)
-    else:
-        centered = adv.group_mean_centered(rewards, group_index)
-    return adv.batch_scaled(centered) if config.scale == "batch" else centered
+    baseline = {"leave_one_out": adv.leave_one_out, "group_mean": adv.group_mean_centered}
+    centered = baseline[config.baseline](rewards, group_index)
+    match config.scale:
+        case "none":
+            return centered
+        case "group":
+            return adv.group_scaled(centered, rewards, group_index)
+        case "batch":
+            return adv.batch_scaled(centered)
 
 
 def prepare(rollouts: Rollouts, config: GrpoConfig, *, kl_coef: float) -> Experience:
     """Every token of a response carries the response's group-relative advantage."""
-    rewards = sequence_rewards(
-        rollouts, config.kl, kl_coef=kl_coef, missing_eos_penalty=config.missing_eos_penalty
-    )
+    rewards = sequence_rewards(rollouts, config, kl_coef=kl_coef)
     advantages = group_advantages(rewards, rollouts.group_index, config)
-    zeros = torch.zeros_like(rollouts.old_logprobs)
-    return Experience(
-        mask=rollouts.mask,
-        old_logprobs=rollouts.old_logprobs,
-        ref_logprobs=rollouts.ref_logprobs,
-        advantages=adv.on_tokens(advantages, rollouts.mask),
-        old_values=zeros,
-        returns=zeros,
-    )
-
-
-def reduced(
-    per_token: torch.Tensor, mask: torch.Tensor, reduction: str, *, length: int
-) -> reductions.Reduced:
-    """The configured reduction of a per-token loss to (sum, weight)."""
-    match reduction:
-        case "token_mean":
-            return reductions.token_mean(per_token, mask)
-        case "sequence_mean":
-            return reductions.sequence_mean(per_token, mask)
-        case _:
-            return reductions.constant(per_token, mask, length=length)
+    return without_critic(rollouts, adv.on_tokens(advantages, rollouts.mask), config)
 
 
 def loss(outputs: Outputs, experience: Experience, config: GrpoConfig, *, kl_coef: float) -> Loss:
-    """Clipped surrogate per token, less the entropy bonus, plus the KL when it is in the loss."""
-    mask = experience.mask
-    ratio = token_ratio(outputs.logprobs, experience.old_logprobs, mask)
-    bounds = {"low": config.clip_low, "high": config.clip_high}
-    per_token = clipped_surrogate(ratio, experience.advantages, **bounds)
-    per_token = per_token - config.entropy_coef * outputs.entropy
-    if config.kl.placement == "loss":
-        per_token = per_token + kl_coef * loss_kl(outputs.logprobs, experience, config.kl)
-    total = reduced(per_token, mask, config.reduction, length=config.sampling.max_tokens)
-    return Loss(
-        sum=total.sum,
-        weight=total.weight,
-        metrics=policy_metrics(outputs, experience, ratio, total, **bounds),
-    )
-
-
-def policy_metrics(
-    outputs: Outputs,
-    experience: Experience,
-    ratio: torch.Tensor,
-    total: reductions.Reduced,
-    *,
-    low: float,
-    high: float,
-) -> Metrics:
-    """Clip fraction, entropy, KL(old || policy) per token, KL(policy || reference) per response.
-
-    `kl/updated_policy` weighs each token's k1 by its ratio: the rollouts are the old policy's.
-    """
-    mask = experience.mask
-    tokens = float(mask.sum())
-    clipped = clip_fraction(ratio, experience.advantages, low=low, high=high) & mask
-    with torch.no_grad():
-        entropy = reductions.masked_sum(outputs.entropy, mask).sum()
-        drift = reductions.masked_sum(experience.old_logprobs - outputs.logprobs, mask).sum()
-        moved = ratio * (outputs.logprobs - experience.ref_logprobs)
-        kl = reductions.masked_sum(moved, mask).sum()
-    return Metrics(
-        {
-            "policy/loss": Mean(float(total.sum.detach()), total.weight),
-            "policy/clip_fraction": Mean(float(clipped.sum()), tokens),
-            "policy/entropy": Mean(float(entropy), tokens),
-            "kl/old_policy": Mean(float(drift), tokens),
-            "kl/updated_policy": Mean(float(kl), float(len(mask))),
-        }
-    )
+    """The chosen surrogate per token, with its ratio and bounds, regularized and reduced."""
+    logprobs, old, mask = outputs.logprobs, experience.old_logprobs, experience.mask
+    ratio_of = {"token": token_ratio, "sequence": sequence_ratio}
+    ratio = ratio_of[config.ratio](logprobs, old, mask)
+    low, high = config.clip_low, config.clip_high
+    match config.surrogate:
+        case "clipped":
+            per_token = clipped_surrogate(ratio, experience.advantages, low=low, high=high)
+            clipped = clip_fraction(ratio, experience.advantages, low=low, high=high)
+        case "cispo":
+            advantages = experience.advantages
+            per_token = cispo_surrogate(ratio, logprobs, advantages, low=low, high=high)
+            clipped = weight_clipped(ratio, low=low, high=high)
+    return clipped_loss(per_token, clipped, outputs, experience, config, kl_coef=kl_coef)

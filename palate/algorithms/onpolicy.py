@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from palate.algorithms import grpo, ppo, rloo
+from palate.algorithms import grpo, online_dpo, ppo, reinforce, rloo
 from palate.batches.experience import Experience
 from palate.interfaces import Loss, Outputs
 
@@ -24,5 +24,7 @@ class Algorithm:
 ALGORITHMS: dict[str, Algorithm] = {
     "ppo": Algorithm(prepare=ppo.prepare, loss=ppo.loss, critic_loss=ppo.critic_loss),
     "grpo": Algorithm(prepare=grpo.prepare, loss=grpo.loss),
+    "reinforce": Algorithm(prepare=reinforce.prepare, loss=reinforce.loss),
     "rloo": Algorithm(prepare=rloo.prepare, loss=rloo.loss),
+    "online_dpo": Algorithm(prepare=online_dpo.prepare, loss=online_dpo.loss),
 }

@@ -4,16 +4,17 @@ Per-token k1 in the reward, the score once at the last token, GAE without bootst
 end, ratio and value clipping, advantages whitened over valid tokens after returns are formed.
 """
 
-from palate.algorithms.grpo import policy_metrics, reduced
-from palate.algorithms.rlhf import loss_kl, shaped_scores
+from dataclasses import replace
+
+from palate.algorithms.rlhf import clipped_loss, token_rewards, without_critic
 from palate.batches.experience import Experience, Rollouts
 from palate.batches.metrics import Mean, Metrics
 from palate.config.stages import PpoConfig
 from palate.interfaces import Loss, Outputs
-from palate.maths import kl as kl_maths
 from palate.maths import reductions
-from palate.maths.advantages import gae, token_rewards, whitened
+from palate.maths.advantages import gae, whitened
 from palate.maths.surrogates import (
+    clip_fraction,
     clipped_surrogate,
     clipped_value_loss,
     token_ratio,
@@ -23,41 +24,24 @@ from palate.maths.surrogates import (
 
 def prepare(rollouts: Rollouts, config: PpoConfig, *, kl_coef: float) -> Experience:
     """Rewards per token, then advantages and returns by GAE."""
-    scores = shaped_scores(rollouts, missing_eos_penalty=config.missing_eos_penalty)
-    k1 = kl_maths.k1(rollouts.old_logprobs, rollouts.ref_logprobs)
-    coef = kl_coef if config.kl.placement == "reward" else 0.0
-    rewards = token_rewards(scores, k1, rollouts.mask, coef=coef)
+    rewards = token_rewards(rollouts, config, kl_coef=kl_coef)
     estimate = gae(
         rewards, rollouts.values, rollouts.mask, gamma=config.gamma, lam=config.gae_lambda
     )
     advantages = estimate.advantages
     if config.whiten_advantages:
         advantages = whitened(advantages, rollouts.mask)
-    return Experience(
-        mask=rollouts.mask,
-        old_logprobs=rollouts.old_logprobs,
-        ref_logprobs=rollouts.ref_logprobs,
-        advantages=advantages,
-        old_values=rollouts.values,
-        returns=estimate.returns,
-    )
+    made = without_critic(rollouts, advantages, config)
+    return replace(made, old_values=rollouts.values, returns=estimate.returns)
 
 
 def loss(outputs: Outputs, experience: Experience, config: PpoConfig, *, kl_coef: float) -> Loss:
     """Clipped surrogate per token, less the entropy bonus, plus the KL when it is in the loss."""
-    mask = experience.mask
-    ratio = token_ratio(outputs.logprobs, experience.old_logprobs, mask)
-    bounds = {"low": config.clip_low, "high": config.clip_high}
-    per_token = clipped_surrogate(ratio, experience.advantages, **bounds)
-    per_token = per_token - config.entropy_coef * outputs.entropy
-    if config.kl.placement == "loss":
-        per_token = per_token + kl_coef * loss_kl(outputs.logprobs, experience, config.kl)
-    total = reduced(per_token, mask, config.reduction, length=config.sampling.max_tokens)
-    return Loss(
-        sum=total.sum,
-        weight=total.weight,
-        metrics=policy_metrics(outputs, experience, ratio, total, **bounds),
-    )
+    ratio = token_ratio(outputs.logprobs, experience.old_logprobs, experience.mask)
+    advantages, low, high = experience.advantages, config.clip_low, config.clip_high
+    per_token = clipped_surrogate(ratio, advantages, low=low, high=high)
+    clipped = clip_fraction(ratio, advantages, low=low, high=high)
+    return clipped_loss(per_token, clipped, outputs, experience, config, kl_coef=kl_coef)
 
 
 def critic_loss(outputs: Outputs, experience: Experience, config: PpoConfig) -> Loss:

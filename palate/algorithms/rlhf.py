@@ -1,28 +1,78 @@
-"""What PPO, GRPO and RLOO share: the penalised score, the in-loss KL and the logged quantities."""
+"""What on-policy methods share: the penalized score, the ends of their losses, what they log."""
+
+from typing import Literal
 
 import torch
 
 from palate.batches.experience import Experience, Rollouts
 from palate.batches.metrics import Mean, Metrics
 from palate.config.common import KlConfig
+from palate.config.stages import (
+    AnyOnPolicyConfig,
+    ClippedConfig,
+    OnPolicyConfig,
+    PolicyGradientConfig,
+)
+from palate.interfaces import Loss, Outputs
 from palate.maths import advantages as adv
 from palate.maths import kl as kl_maths
+from palate.maths import reductions
 from palate.maths.reductions import masked_sum
+from palate.maths.surrogates import token_ratio
+
+Reduction = Literal["token_mean", "sequence_mean", "constant"]
 
 
-def shaped_scores(rollouts: Rollouts, *, missing_eos_penalty: float) -> torch.Tensor:
-    """[response] raw scores, less the penalty where the response never ended."""
-    return rollouts.scores - missing_eos_penalty * (~rollouts.finished).float()
+def shaped_scores(
+    scores: torch.Tensor, lengths: torch.Tensor, finished: torch.Tensor, config: OnPolicyConfig
+) -> torch.Tensor:
+    """[response] raw scores, less the penalty where a response never ended, or its ramp (DAPO)."""
+    share = (~finished).to(scores.dtype)
+    if config.overlong_fraction > 0:
+        longest, fraction = config.sampling.max_tokens, config.overlong_fraction
+        share = adv.overlong(lengths, longest=longest, fraction=fraction)
+    return scores - config.missing_eos_penalty * share
+
+
+def scores_of(rollouts: Rollouts, config: OnPolicyConfig) -> torch.Tensor:
+    """[response] the shaped scores of rollouts."""
+    lengths = rollouts.mask.sum(dim=1)
+    return shaped_scores(rollouts.scores, lengths, rollouts.finished, config)
 
 
 def sequence_rewards(
-    rollouts: Rollouts, kl: KlConfig, *, kl_coef: float, missing_eos_penalty: float
+    rollouts: Rollouts, config: AnyOnPolicyConfig, *, kl_coef: float
 ) -> torch.Tensor:
     """[response] shaped score, less coef * sum of k1 when the KL is placed in the reward."""
-    scores = shaped_scores(rollouts, missing_eos_penalty=missing_eos_penalty)
     k1 = kl_maths.k1(rollouts.old_logprobs, rollouts.ref_logprobs)
-    coef = kl_coef if kl.placement == "reward" else 0.0
-    return adv.sequence_rewards(scores, k1, rollouts.mask, coef=coef)
+    coef = kl_coef if config.kl.placement == "reward" else 0.0
+    return adv.sequence_rewards(scores_of(rollouts, config), k1, rollouts.mask, coef=coef)
+
+
+def token_rewards(
+    rollouts: Rollouts, config: PolicyGradientConfig, *, kl_coef: float
+) -> torch.Tensor:
+    """[response, time] the shaped score at the last token, less each token's KL in the reward."""
+    k1 = kl_maths.k1(rollouts.old_logprobs, rollouts.ref_logprobs)
+    coef = kl_coef if config.kl.placement == "reward" else 0.0
+    return adv.token_rewards(scores_of(rollouts, config), k1, rollouts.mask, coef=coef)
+
+
+def without_critic(
+    rollouts: Rollouts, advantages: torch.Tensor, config: OnPolicyConfig
+) -> Experience:
+    """What methods without a critic learn from; `advantages` are [response, time]."""
+    zeros = torch.zeros_like(rollouts.old_logprobs)
+    return Experience(
+        mask=rollouts.mask,
+        old_logprobs=rollouts.old_logprobs,
+        ref_logprobs=rollouts.ref_logprobs,
+        advantages=advantages,
+        old_values=zeros,
+        returns=zeros,
+        scores=scores_of(rollouts, config),
+        group_index=rollouts.group_index,
+    )
 
 
 def loss_kl(logprobs: torch.Tensor, experience: Experience, kl: KlConfig) -> torch.Tensor:
@@ -44,27 +94,98 @@ def loss_kl(logprobs: torch.Tensor, experience: Experience, kl: KlConfig) -> tor
             )
 
 
+def regularized(
+    per_token: torch.Tensor,
+    outputs: Outputs,
+    experience: Experience,
+    config: PolicyGradientConfig,
+    *,
+    kl_coef: float,
+) -> torch.Tensor:
+    """A surrogate loss per token, less the entropy bonus, plus the KL when it is in the loss."""
+    per_token = per_token - config.entropy_coef * outputs.entropy
+    if config.kl.placement == "loss":
+        per_token = per_token + kl_coef * loss_kl(outputs.logprobs, experience, config.kl)
+    return per_token
+
+
+def reduced(
+    per_token: torch.Tensor, mask: torch.Tensor, reduction: Reduction, *, length: int
+) -> reductions.Reduced:
+    """The configured reduction of a per-token loss to (sum, weight)."""
+    match reduction:
+        case "token_mean":
+            return reductions.token_mean(per_token, mask)
+        case "sequence_mean":
+            return reductions.sequence_mean(per_token, mask)
+        case "constant":
+            return reductions.constant(per_token, mask, length=length)
+
+
+def clipped_loss(
+    per_token: torch.Tensor,
+    clipped: torch.Tensor,
+    outputs: Outputs,
+    experience: Experience,
+    config: ClippedConfig,
+    *,
+    kl_coef: float,
+) -> Loss:
+    """The loss of a method with a ratio; `clipped` is True where the ratio's bounds bind."""
+    mask = experience.mask
+    per_token = regularized(per_token, outputs, experience, config, kl_coef=kl_coef)
+    total = reduced(per_token, mask, config.reduction, length=config.sampling.max_tokens)
+    share = Mean(float((clipped & mask).sum()), float(mask.sum()))
+    return Loss(
+        sum=total.sum,
+        weight=total.weight,
+        metrics=policy_metrics(outputs, experience, total)
+        + Metrics({"policy/clip_fraction": share}),
+    )
+
+
+def policy_metrics(outputs: Outputs, experience: Experience, total: reductions.Reduced) -> Metrics:
+    """Entropy, KL(old || policy) per token, KL(policy || reference) per response.
+
+    `kl/updated_policy` weighs each token's k1 by its ratio: the rollouts are the old policy's.
+    """
+    mask = experience.mask
+    tokens = float(mask.sum())
+    with torch.no_grad():
+        ratio = token_ratio(outputs.logprobs, experience.old_logprobs, mask)
+        entropy = masked_sum(outputs.entropy, mask).sum()
+        drift = masked_sum(experience.old_logprobs - outputs.logprobs, mask).sum()
+        kl = masked_sum(ratio * (outputs.logprobs - experience.ref_logprobs), mask).sum()
+    return Metrics(
+        {
+            "policy/loss": Mean(float(total.sum.detach()), total.weight),
+            "policy/entropy": Mean(float(entropy), tokens),
+            "kl/old_policy": Mean(float(drift), tokens),
+            "kl/updated_policy": Mean(float(kl), float(len(mask))),
+        }
+    )
+
+
 def rollout_metrics(rollouts: Rollouts, rewards: torch.Tensor) -> Metrics:
-    """Quantities of a step that need no update; `rewards` [response] is what is maximised."""
+    """Quantities of a step that need no update; `rewards` [response] is what is maximized.
+
+    `group/dead_fraction` is not there for groups of one, which have nobody to differ from.
+    """
     mask, n = rollouts.mask, float(len(rollouts.scores))
     tokens = float(mask.sum())
     lengths = mask.sum(dim=1)
     k1 = masked_sum(kl_maths.k1(rollouts.old_logprobs, rollouts.ref_logprobs), mask)
     mismatch = masked_sum((rollouts.sampler_logprobs - rollouts.old_logprobs).abs(), mask)
-    groups = int(rollouts.group_index.max()) + 1
-    alive = sum(
-        float(rollouts.scores[rollouts.group_index == group].std(correction=0) > 0)
-        for group in range(groups)
-    )
-    return Metrics(
-        {
-            "reward/score": Mean(float(rollouts.scores.double().sum()), n),
-            "reward/mean": Mean(float(rewards.double().sum()), n),
-            "reward/score_squared": Mean(float(rollouts.scores.double().square().sum()), n),
-            "kl/policy_reference": Mean(float(k1.double().sum()), n),
-            "response/length": Mean(float(lengths.sum()), n),
-            "response/finished": Mean(float(rollouts.finished.sum()), n),
-            "group/dead_fraction": Mean(groups - alive, groups),
-            "policy/sampler_mismatch": Mean(float(mismatch.double().sum()), tokens),
-        }
-    )
+    means = {
+        "reward/score": Mean(float(rollouts.scores.double().sum()), n),
+        "reward/mean": Mean(float(rewards.double().sum()), n),
+        "reward/score_squared": Mean(float(rollouts.scores.double().square().sum()), n),
+        "kl/policy_reference": Mean(float(k1.double().sum()), n),
+        "response/length": Mean(float(lengths.sum()), n),
+        "response/finished": Mean(float(rollouts.finished.sum()), n),
+        "policy/sampler_mismatch": Mean(float(mismatch.double().sum()), tokens),
+    }
+    live = adv.live_groups(rewards, rollouts.group_index)
+    if len(live) < len(rewards):
+        means["group/dead_fraction"] = Mean(float((~live).sum()), float(len(live)))
+    return Metrics(means)

@@ -30,9 +30,11 @@ class Rollouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experience:
-    """What the losses of an on-policy algorithm need, [response, time], without gradient.
+    """What the losses of an on-policy algorithm need, without gradient.
 
-    `old_values` and `returns` are zeros for algorithms without a critic.
+    [response, time], but for `scores` [response], the rewards less what unfinished responses pay,
+    and `group_index` [response], which numbers the prompts. `old_values` and `returns` are zeros
+    for algorithms without a critic.
     """
 
     mask: torch.Tensor
@@ -41,6 +43,8 @@ class Experience:
     advantages: torch.Tensor
     old_values: torch.Tensor
     returns: torch.Tensor
+    scores: torch.Tensor
+    group_index: torch.Tensor
 
     def take(self, rows: Sequence[int], time: int) -> "Experience":
         """Some responses, cut to the `time` columns that a micro-batch has."""
@@ -56,4 +60,6 @@ class Experience:
             advantages=part(self.advantages),
             old_values=part(self.old_values),
             returns=part(self.returns),
+            scores=self.scores[index],
+            group_index=self.group_index[index],
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from palate.maths.reward import preferred
 from palate.records import PreferenceGroup
 
 
@@ -23,6 +24,29 @@ class Pairs:
     margin: torch.Tensor
     weight: torch.Tensor
     num_groups: float
+
+
+def scored_pairs(scores: torch.Tensor, group_index: torch.Tensor, *, noise: float) -> Pairs:
+    """All pairs of responses of the same group; the higher score is the winner.
+
+    The label is right with probability sigmoid(difference / noise); without noise always, and a tie
+    is 1/2. `scores` and `group_index` are [response]; there are no margins.
+    """
+    rows = torch.arange(len(scores), device=scores.device)
+    pairs = torch.combinations(rows)
+    pairs = pairs[group_index[pairs[:, 0]] == group_index[pairs[:, 1]]]
+    first_wins = scores[pairs[:, 0]] >= scores[pairs[:, 1]]
+    winner = torch.where(first_wins, pairs[:, 0], pairs[:, 1])
+    loser = pairs.sum(dim=1) - winner
+    _, position, counts = group_index[winner].unique(return_inverse=True, return_counts=True)
+    return Pairs(
+        winner=winner,
+        loser=loser,
+        probability=preferred(scores[winner] - scores[loser], noise=noise),
+        margin=torch.zeros_like(scores[winner]),
+        weight=1.0 / counts[position].to(scores.dtype),
+        num_groups=float(len(counts)),
+    )
 
 
 def pairs_of(groups: Sequence[PreferenceGroup], device: torch.device) -> Pairs:

@@ -5,16 +5,21 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from pprint import pformat
 
 from rich.console import Console
 from rich.syntax import Syntax
 
 import palate
+from palate.config.common import KlConfig
 from palate.config.errors import ConfigError
 from palate.config.explain import nearest
+from palate.config.presets import PRESETS
 from palate.config.stages import STAGES, OnPolicyConfig, StageConfig
 
 PACKAGE = Path(palate.__file__).parent
+
+_FORMULAS = ("palate.algorithms", "palate.maths")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,38 +45,55 @@ def show(stage: str, console: Console) -> None:
 
 
 def page(stage: str) -> Iterator[Excerpt]:
-    """Config, algorithm, the functions that it calls, their maths, and the stage itself."""
+    """Config, algorithm, all functions that it comes down to, their maths, the loop, the stage."""
     if stage not in STAGES:
         known = ", ".join(STAGES)
         raise ConfigError([f"{stage}: no such stage{nearest(stage, STAGES)} (stages: {known})"])
     section = STAGES[stage]
+    on_policy = issubclass(section, OnPolicyConfig)
     for parent in reversed(section.mro()):
         if issubclass(parent, StageConfig) and parent is not StageConfig:
             yield Excerpt(place="palate/config/stages.py", source=inspect.getsource(parent))
+    if "kl" in section.model_fields:
+        yield Excerpt(place="palate/config/common.py", source=inspect.getsource(KlConfig))
+    if stage in PRESETS:
+        presets = pformat(PRESETS[stage], sort_dicts=False, width=96)
+        yield Excerpt(place="palate/config/presets.py", source=presets)
     algorithm = PACKAGE / "algorithms" / f"{stage}.py"
     if algorithm.is_file():
         yield _whole(algorithm)
-        helpers = _called(algorithm, "algorithms")
-        yield from _excerpts(helpers)
-        maths = _called(algorithm, "maths")
-        for place, function in helpers:
-            maths |= _called(place, "maths", within=function)
-        yield from _excerpts(maths)
-    file = "onpolicy" if issubclass(section, OnPolicyConfig) else stage
-    yield _whole(PACKAGE / "stages" / f"{file}.py")
+        used = _reached(algorithm)
+        yield from _excerpts({name: None for name in used if name[0].parent.name == "algorithms"})
+        yield from _excerpts({name: None for name in used if name[0].parent.name == "maths"})
+    if on_policy:
+        yield _whole(PACKAGE / "training" / "improve.py")
+    yield _whole(PACKAGE / "stages" / f"{'onpolicy' if on_policy else stage}.py")
 
 
 Functions = dict[tuple[Path, str], None]
 """(file, function) in the order of their first use."""
 
 
-def _called(path: Path, room: str, *, within: str = "") -> Functions:
-    """The functions of a room that a file, or one function of it, names."""
+def _reached(algorithm: Path) -> Functions:
+    """The functions of `algorithms` and `maths` that a file calls, and those that they call."""
+    found = _called(algorithm)
+    for path, function in (waiting := list(found)):
+        for name in _called(path, within=function):
+            if name not in found and name[0] != algorithm:
+                found[name] = None
+                waiting.append(name)
+    return found
+
+
+def _called(path: Path, *, within: str = "") -> Functions:
+    """The functions of `algorithms` and `maths` that a file, or one function of it, names."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     modules: dict[str, Path] = {}
     names: dict[str, tuple[Path, str]] = {}
+    if within:
+        names = {n.name: (path, n.name) for n in tree.body if isinstance(n, ast.FunctionDef)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"palate.{room}"):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(_FORMULAS):
             home = PACKAGE.parent.joinpath(*str(node.module).split("."))
             for alias in node.names:
                 if home.is_dir():

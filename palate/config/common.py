@@ -90,6 +90,6 @@ class KlConfig(Config):
     dual_lr: float = Field(default=0.05, gt=0)
     """Step size of dual ascent on log(coef) for `hard`."""
     placement: Literal["reward", "loss"] = "reward"
-    """`reward` optimises the KL-regularised objective; `loss` adds a per-token term (see docs)."""
+    """`reward` optimises E[reward] - coef * KL; `loss` adds a term to each token's loss."""
     estimator: Literal["k1", "k2", "k3", "k1_cumulative", "k3_cumulative"] = "k1"
-    """Estimator of the in-loss term; in the reward it is always k1, the unbiased one."""
+    """In the loss: k1_cumulative and k3_cumulative optimise the same, k2 and k3 something else."""

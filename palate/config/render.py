@@ -10,7 +10,9 @@ from pydantic.fields import FieldInfo
 
 from palate.config.base import Config
 from palate.config.fields import allowed, keys, paths, subsection, value_at
-from palate.config.stages import STAGES, Recipe, StageConfig
+from palate.config.objectives import caveats, objective
+from palate.config.presets import PRESETS, leaves, stage_of, under_preset
+from palate.config.stages import STAGES, AnyOnPolicyConfig, Recipe, StageConfig
 
 INTRODUCTION = """\
 # Configuration
@@ -29,9 +31,9 @@ def to_toml(config: Config) -> str:
     """A stage or a whole recipe as commented TOML that loads back to an equal config."""
     if isinstance(config, Recipe):
         blocks = [_values(config, Recipe(stages={}))]
-        blocks += [_table(stage, type(stage)(), name) for name, stage in config.stages.items()]
+        blocks += [_stage(stage, name) for name, stage in config.stages.items()]
     else:
-        blocks = [_table(config, type(config)(), _tag(config))]
+        blocks = [_stage(config, stage_of(type(config)))]
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 
@@ -42,19 +44,35 @@ def to_markdown() -> str:
         default = stage()
         rows = [_row(path, field, value_at(default, path)) for path, field in paths(stage)]
         head = ["| key | allowed | default | meaning |", "| --- | --- | --- | --- |"]
-        blocks.append("\n".join([f"## {name}", "", str(stage.__doc__), "", *head, *rows]) + "\n")
+        lines = [f"## {name}", "", str(stage.__doc__), "", *head, *rows]
+        if name in PRESETS:
+            lines += ["", "| preset | sets |", "| --- | --- |", *_presets(name)]
+        blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
 
 
-def _tag(config: Config) -> str:
-    return str(type(config).model_fields["stage"].default)
+def _presets(stage: str) -> Iterator[str]:
+    for name, values in PRESETS[stage].items():
+        settings = [f"`{path}={_literal(value)}`" for path, value in leaves(values)]
+        yield f"| `{name}` | {', '.join(settings) or 'nothing'} |"
 
 
-def _table(config: Config, default: Config, name: str, meaning: str = "") -> Iterator[str]:
-    yield from _comment(meaning or str(type(config).__doc__))
+def _stage(config: Config, name: str) -> Iterator[str]:
+    default = under_preset(type(config)(), dict(config).get("preset"))
+    if stage_of(type(config)) in PRESETS:
+        default = default.model_copy(update={"preset": "default"})
+    meaning = str(type(config).__doc__)
+    if isinstance(config, AnyOnPolicyConfig):
+        sentences = [objective(config), *(caveat.text for caveat in caveats(config))]
+        meaning += " Its settings: " + "; ".join(sentences) + "."
+    yield from _table(config, default, name, meaning)
+
+
+def _table(config: Config, default: Config, name: str, meaning: str) -> Iterator[str]:
+    yield from _comment(meaning)
     yield f"[{name}]"
-    if isinstance(config, StageConfig) and name != _tag(config):
-        yield f"stage = {_literal(_tag(config))}"
+    if isinstance(config, StageConfig) and name != stage_of(type(config)):
+        yield f"stage = {_literal(stage_of(type(config)))}"
     yield from _values(config, default)
     for key, field in keys(type(config)).items():
         if subsection(field):

@@ -10,9 +10,12 @@ from palate.config.explain import nearest
 from palate.config.fields import paths, value_at
 from palate.config.stages import (
     DpoConfig,
+    GrpoConfig,
     OnPolicyConfig,
+    PolicyGradientConfig,
     PretrainConfig,
     Recipe,
+    ReinforceConfig,
     RlooConfig,
 )
 
@@ -28,8 +31,14 @@ def check(config: Config) -> list[str]:
         problems += _recipe(config)
     if isinstance(config, OnPolicyConfig):
         problems += _on_policy(config)
+    if isinstance(config, PolicyGradientConfig):
+        problems += _kl(config)
     if isinstance(config, RlooConfig):
-        problems += _rloo(config)
+        problems += _one_update(config, "rloo")
+    if isinstance(config, ReinforceConfig):
+        problems += _reinforce(config)
+    if isinstance(config, GrpoConfig):
+        problems += _grpo(config)
     if isinstance(config, DpoConfig):
         problems += _dpo(config)
     if isinstance(config, PretrainConfig):
@@ -79,33 +88,80 @@ def _on_policy(config: OnPolicyConfig) -> Iterator[str]:
             f"sampling.top_p: {config.sampling.top_p} samples from a truncated policy but trains "
             "the whole one, so every ratio and KL is wrong; on-policy stages need 1.0"
         )
-    if config.kl.placement == "loss" and config.kl.estimator == "k1":
-        yield (
-            "kl.estimator: k1 in the loss has zero expected gradient, it does not regularise; "
-            'use kl.placement = "reward" or another estimator (k1_cumulative is exact)'
-        )
-    if config.kl.placement == "reward" and config.kl.estimator != "k1":
-        yield (
-            f"kl.estimator: {config.kl.estimator} would be ignored, the KL in the reward is always "
-            'k1; leave it out or set kl.placement = "loss"'
-        )
     if config.minibatches > config.batch_prompts:
         yield (
             f"minibatches: {config.batch_prompts} groups (batch_prompts) cannot be split into "
             f"{config.minibatches}"
         )
+    if config.overlong_fraction > 0 and config.missing_eos_penalty == 0:
+        yield (
+            f"overlong_fraction: {config.overlong_fraction} is where missing_eos_penalty begins to "
+            "rise, and that is 0; set missing_eos_penalty (DAPO: 1.0)"
+        )
+    if config.reference == "frozen" and _changed(config, "reference_decay"):
+        yield 'reference_decay: a frozen reference would ignore it; set reference = "ema"'
 
 
-def _rloo(config: RlooConfig) -> Iterator[str]:
+def _kl(config: PolicyGradientConfig) -> Iterator[str]:
+    kl = config.kl
+    if kl.placement == "loss" and kl.estimator == "k1":
+        yield (
+            "kl.estimator: k1 in the loss has zero expected gradient, it does not regularise; "
+            'use kl.placement = "reward" or another estimator (k1_cumulative is exact)'
+        )
+    if kl.placement == "reward" and kl.estimator != "k1":
+        yield (
+            f"kl.estimator: {kl.estimator} would be ignored, the KL in the reward is always "
+            'k1; leave it out or set kl.placement = "loss"'
+        )
+    if kl.coef == 0 and kl.control != "soft":
+        yield (
+            f"kl.coef: {kl.control} control multiplies the coefficient, so 0 stays 0; start it "
+            'above 0, or set kl.control = "soft"'
+        )
+    if kl.control == "hard" and config.reference == "ema":
+        yield (
+            "reference: a budget is a distance from where training started, and an ema moves; set "
+            'reference = "frozen", or another kl.control'
+        )
+
+
+def _grpo(config: GrpoConfig) -> Iterator[str]:
+    if config.surrogate == "cispo" and config.ratio == "sequence":
+        yield (
+            "ratio: cispo weighs each token by its own ratio; a sequence's ratio weighs all of "
+            'them alike and nothing would be kept; set ratio = "token" or surrogate = "clipped"'
+        )
+    if config.resample_rounds > 0 and config.kl.placement == "reward" and config.kl.coef > 0:
+        yield (
+            "resample_rounds: with the KL in the reward no two rewards of a group are equal, so no "
+            "group would ever be replaced; set resample_rounds = 0, or kl.coef = 0"
+        )
+
+
+def _reinforce(config: ReinforceConfig) -> Iterator[str]:
+    if config.surrogate == "policy_gradient":
+        yield from _one_update(config, 'surrogate = "policy_gradient"')
+        for name in ("clip_low", "clip_high"):
+            if _changed(config, name):
+                yield f'{name}: there is no ratio to clip; set surrogate = "clipped"'
+    if config.baseline == "group_mean" and config.k == 1:
+        yield "baseline: a response alone in its group is its mean, every advantage is 0; raise k"
+    if config.baseline == "batch_mean" and config.whiten_advantages:
+        yield 'baseline: whiten_advantages subtracts the mean of the step; set baseline = "none"'
+
+
+def _one_update(config: OnPolicyConfig, method: str) -> Iterator[str]:
     for name, value in (("epochs", config.epochs), ("minibatches", config.minibatches)):
         if value > 1:
             yield (
-                f"{name}: {value} would reuse rollouts of an older policy, which rloo has no ratio "
-                "to correct for; one update per rollout (ppo and grpo can do more)"
+                f"{name}: {value} would reuse rollouts of an older policy, which {method} has no "
+                "ratio to correct for; one update per rollout (ppo and grpo can do more)"
             )
-    for name in ("clip_low", "clip_high"):
-        if value_at(config, name) != RlooConfig.model_fields[name].default:
-            yield f"{name}: rloo has no ratio to clip and would ignore it; use ppo or grpo"
+
+
+def _changed(config: Config, name: str) -> bool:
+    return value_at(config, name) != type(config).model_fields[name].default
 
 
 def _dpo(config: DpoConfig) -> Iterator[str]:
@@ -113,6 +169,11 @@ def _dpo(config: DpoConfig) -> Iterator[str]:
         yield (
             f'label_smoothing: {config.loss} does not read it; use loss = "cdpo" or '
             '"robust", or leave it out'
+        )
+    if config.margin_coef > 0 and config.loss not in ("sigmoid", "cdpo", "robust", "hinge"):
+        yield (
+            f"margin_coef: {config.loss} has no margin of its own per pair; use sigmoid, cdpo, "
+            "robust or hinge, or leave it out"
         )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from palate.maths.reductions import masked_sum
-from palate.maths.shapes import GroupIndex, PerResponse, PerToken, TokenMask
+from palate.maths.shapes import GroupIndex, GroupMask, Lengths, PerResponse, PerToken, TokenMask
 
 _EPS = 1e-6
 
@@ -43,6 +43,17 @@ def sequence_rewards(
 ) -> PerResponse:
     """score - coef * sum_t kl_t: the KL-regularized reward of a whole response."""
     return scores - coef * masked_sum(kl, mask)
+
+
+@torch.no_grad()
+def overlong(lengths: Lengths, *, longest: int, fraction: float) -> PerResponse:
+    """How far a response reaches into the last `fraction` of the `longest` allowed: 0 to 1, linear.
+
+    Minus it is the soft overlong punishment of DAPO, Yu et al. 2025 (arXiv:2503.14476) eq. 13, with
+    L_cache = fraction * L_max.
+    """
+    buffer = fraction * longest
+    return ((lengths - (longest - buffer)) / buffer).clamp(0.0, 1.0)
 
 
 @torch.no_grad()
@@ -100,18 +111,37 @@ def leave_one_out(rewards: PerResponse, group_index: GroupIndex) -> PerResponse:
 def group_standardized(rewards: PerResponse, group_index: GroupIndex) -> PerResponse:
     """(r_i - mean) / (std + 1e-6) of its group: GRPO, Shao et al. 2024 (arXiv:2402.03300) sec. 4.1.
 
-    The sample standard deviation, in two passes. A group of equal rewards gets exactly 0. Dividing
-    changes the direction of the gradient, not only its length.
+    A group of equal rewards gets exactly 0.
+    """
+    return group_scaled(group_mean_centered(rewards, group_index), rewards, group_index)
+
+
+@torch.no_grad()
+def group_scaled(
+    advantages: PerResponse, rewards: PerResponse, group_index: GroupIndex
+) -> PerResponse:
+    """Advantages over (std + 1e-6) of their group's rewards, the sample deviation in two passes.
+
+    Dividing changes the direction of the gradient, not only its length.
     """
     centered, counts = _centered(rewards, group_index)
     squares = torch.zeros_like(counts).index_add(0, group_index, centered.square())
-    return centered / ((squares / (counts - 1)).sqrt() + _EPS)[group_index]
+    return advantages / ((squares / (counts - 1)).sqrt() + _EPS)[group_index]
 
 
 @torch.no_grad()
 def batch_scaled(advantages: PerResponse) -> PerResponse:
     """Advantages over the sample standard deviation of the whole batch (plus 1e-6)."""
     return advantages / (advantages.std() + _EPS)
+
+
+@torch.no_grad()
+def live_groups(rewards: PerResponse, group_index: GroupIndex) -> GroupMask:
+    """True where the rewards of a group differ: all others have nothing but zero advantages."""
+    groups = rewards.new_zeros(int(group_index.max()) + 1)
+    lowest = groups.scatter_reduce(0, group_index, rewards, "amin", include_self=False)
+    highest = groups.scatter_reduce(0, group_index, rewards, "amax", include_self=False)
+    return highest > lowest
 
 
 @torch.no_grad()

@@ -16,21 +16,28 @@ def margin(chosen_logratio: PerPair, rejected_logratio: PerPair) -> PerPair:
     return chosen_logratio - rejected_logratio
 
 
-def sigmoid(margin: PerPair, probability: PerPair, *, beta: float) -> PerPair:
-    """-log sigmoid(beta margin): DPO, Rafailov et al. 2023 (arXiv:2305.18290) eq. 7."""
-    return bradley_terry(beta * margin, probability, torch.zeros_like(margin))
+def sigmoid(margin: PerPair, probability: PerPair, offset: PerPair, *, beta: float) -> PerPair:
+    """-log sigmoid(beta margin - offset): DPO, Rafailov et al. 2023 (arXiv:2305.18290) eq. 7.
+
+    The offset, in units of reward, is that of ODPO, Amini et al. 2024 (arXiv:2402.10571) eq. 8.
+    """
+    return bradley_terry(beta * margin, probability, offset)
 
 
-def cdpo(margin: PerPair, probability: PerPair, *, beta: float, smoothing: float) -> PerPair:
+def cdpo(
+    margin: PerPair, probability: PerPair, offset: PerPair, *, beta: float, smoothing: float
+) -> PerPair:
     """DPO on smoothed labels: conservative DPO, Mitchell 2023 (ericmitchell.ai/cdpo.pdf)."""
-    return sigmoid(margin, smoothed(probability, smoothing=smoothing), beta=beta)
+    return sigmoid(margin, smoothed(probability, smoothing=smoothing), offset, beta=beta)
 
 
-def rdpo(margin: PerPair, probability: PerPair, *, beta: float, smoothing: float) -> PerPair:
+def rdpo(
+    margin: PerPair, probability: PerPair, offset: PerPair, *, beta: float, smoothing: float
+) -> PerPair:
     """DPO that is unbiased under flipped labels: robust DPO, Chowdhury et al. 2024
     (arXiv:2403.00409).
     """
-    return sigmoid(margin, unsmoothed(probability, smoothing=smoothing), beta=beta)
+    return sigmoid(margin, unsmoothed(probability, smoothing=smoothing), offset, beta=beta)
 
 
 def ipo(margin: PerPair, probability: PerPair, *, tau: float) -> PerPair:
@@ -40,11 +47,12 @@ def ipo(margin: PerPair, probability: PerPair, *, tau: float) -> PerPair:
     return probability * right + (1.0 - probability) * wrong
 
 
-def hinge(margin: PerPair, probability: PerPair, *, beta: float) -> PerPair:
-    """max(0, 1 - beta margin): SLiC, Zhao et al. 2023 (arXiv:2305.10425), normalized as in RSO,
-    Liu et al. 2023 (arXiv:2309.06657).
+def hinge(margin: PerPair, probability: PerPair, offset: PerPair, *, beta: float) -> PerPair:
+    """max(0, 1 + offset - beta margin): SLiC, Zhao et al. 2023 (arXiv:2305.10425), normalized as in
+    RSO, Liu et al. 2023 (arXiv:2309.06657); the offset makes a pair's own demand.
     """
-    right, wrong = relu(1.0 - beta * margin), relu(1.0 + beta * margin)
+    demand = 1.0 + offset
+    right, wrong = relu(demand - beta * margin), relu(demand + beta * margin)
     return probability * right + (1.0 - probability) * wrong
 
 

@@ -28,6 +28,16 @@ def bradley_terry(score_difference: PerPair, probability: PerPair, margin: PerPa
     return -(probability * right + (1.0 - probability) * wrong)
 
 
+def preferred(score_difference: PerPair, *, noise: float) -> PerPair:
+    """P(a preferred to b) = sigmoid((s_a - s_b) / noise); without noise 1, 1/2 (a tie) or 0.
+
+    Bradley and Terry 1952, with noise in units of the score.
+    """
+    if noise == 0:
+        return 0.5 * (1.0 + score_difference.sign())
+    return torch.sigmoid(score_difference / noise)
+
+
 def smoothed(probability: PerPair, *, smoothing: float) -> PerPair:
     """(1 - e) p + e (1 - p): what p becomes when a fraction e of the labels is flipped.
 

@@ -13,9 +13,11 @@ PerToken = Float[Tensor, "response time"]
 
 PerResponse = Float[Tensor, "response"]
 ResponseMask = Bool[Tensor, "response"]
+Lengths = Int[Tensor, "response"]
 GroupIndex = Int[Tensor, "response"]
 
 PerGroup = Float[Tensor, "group"]
+GroupMask = Bool[Tensor, "group"]
 PerRank = Float[Tensor, "group rank"]
 Ranking = Int[Tensor, "group rank"]
 

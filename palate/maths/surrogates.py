@@ -63,6 +63,11 @@ def clip_fraction(ratio: PerToken, advantages: PerToken, *, low: float, high: fl
     return too_high | too_low
 
 
+def weight_clipped(ratio: PerToken, *, low: float, high: float) -> TokenMask:
+    """True where a ratio is outside its bounds, that is where CISPO clips a token's weight."""
+    return (ratio > 1.0 + high) | (ratio < 1.0 - low)
+
+
 def value_loss(values: PerToken, returns: PerToken) -> PerToken:
     """(V - R)^2 / 2."""
     return 0.5 * (values - returns).square()

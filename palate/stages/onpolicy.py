@@ -1,19 +1,21 @@
-"""`ppo`, `grpo` and `rloo`: one stage, because they are one loop."""
+"""`ppo`, `grpo`, `reinforce`, `rloo`, `online_dpo`: one stage, because they are one loop."""
 
 import torch
 
 from palate.algorithms.onpolicy import ALGORITHMS
-from palate.config.stages import PpoConfig
+from palate.config.objectives import caveats, objective
+from palate.config.stages import AnyOnPolicyConfig, PpoConfig
 from palate.maths.seeds import seed
-from palate.models.adapters import adapter, add_adapter
+from palate.models.adapters import adapter, adapter_parameters, add_adapter
 from palate.models.forward import backbone_of
 from palate.models.load import load_policy, save_policy
-from palate.models.reward_model import ValueModel, critic_from, load_reward
-from palate.models.roles import CriticRole
+from palate.models.reward_model import ValueModel, load_reward
+from palate.models.roles import CriticRole, PolicyRole
 from palate.stages import sources
-from palate.stages.context import CREDIT, MODEL, StageContext
+from palate.stages.context import CREDIT, MODEL, OBJECTIVE, StageContext
 from palate.stages.policies import (
     CRITIC,
+    POLICY,
     OpenPolicy,
     both,
     names_model,
@@ -23,15 +25,22 @@ from palate.stages.policies import (
 )
 from palate.training.checkpoints import Checkpoints
 from palate.training.control import certified_bound
-from palate.training.improve import Actors, OnlineLoop, OnPolicyConfig, Step
+from palate.training.improve import Actors, OnlineLoop, Step
 from palate.training.learner import LocalLearner
+from palate.training.reference import Averaged, Frozen
+
+REFERENCE = "reference"
+"""The adapter of a reference that moves."""
 
 _CREDIT_ROWS = 12
 _CERTIFICATE_PROMPTS = 512
 
 
-def run(config: OnPolicyConfig, context: StageContext) -> dict[str, float]:
+def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
     """Improve the policy against the reward, save it, and keep some responses with their credit."""
+    context.folder.write_json(
+        OBJECTIVE, [objective(config), *(caveat.text for caveat in caveats(config))]
+    )
     policy = open_policy(
         context,
         config.model,
@@ -52,14 +61,14 @@ def run(config: OnPolicyConfig, context: StageContext) -> dict[str, float]:
             total_updates=updates,
             budget=config.compute.micro_batch_tokens,
         ),
-        reference=reference,
+        reference=_reference(config, policy, reference),
         sampler=policy.sampler(config.sampling),
         scorer=open_scorer(
             context,
             config.reward,
             prompt=config.prompt,
             compute=config.compute,
-            policy=policy.tokenizer,
+            policy=policy,
         ),
         encoder=policy.encoder,
         critic=_critic(config, context, policy, updates) if config.stage == "ppo" else None,
@@ -91,6 +100,36 @@ def run(config: OnPolicyConfig, context: StageContext) -> dict[str, float]:
     return summary
 
 
+def _reference(
+    config: AnyOnPolicyConfig, policy: OpenPolicy, start: PolicyRole
+) -> Frozen | Averaged:
+    """The start itself, or an average that begins there; with LoRA that is an adapter."""
+    if config.reference == "frozen":
+        return Frozen(start)
+    if not config.lora.rank:
+        weights = dict(start.network.named_parameters())
+        return Averaged(start, weights, decay=config.reference_decay)
+    add_adapter(policy.network, config.lora, name=REFERENCE, seed=0)
+    own = adapter_parameters(policy.network, POLICY)
+    weights = {name: adapter_parameters(policy.network, REFERENCE)[_renamed(name)] for name in own}
+    role = PolicyRole(
+        policy.network,
+        layout=policy.layout,
+        temperature=config.sampling.temperature,
+        scope=both(policy.precision, lambda: adapter(policy.network, REFERENCE)),
+    )
+    average = Averaged(role, weights, decay=config.reference_decay)
+    average.load_state({name: own[name].detach() for name in own})
+    for weight in weights.values():
+        weight.requires_grad_(False)
+    return average
+
+
+def _renamed(name: str) -> str:
+    """The name in the reference's adapter of a weight of the policy's."""
+    return ".".join(REFERENCE if part == POLICY else part for part in name.split("."))
+
+
 def _critic(
     config: PpoConfig, context: StageContext, policy: OpenPolicy, updates: int
 ) -> LocalLearner:
@@ -110,7 +149,8 @@ def _critic(
             source = load_reward(context.model(config.reward), device=policy.device).network
         else:
             source = load_policy(context.model(config.model), device=policy.device).network
-        role = CriticRole(critic_from(source), layout=policy.layout, scope=policy.precision)
+        own = ValueModel(backbone_of(source).requires_grad_(True))
+        role = CriticRole(own, layout=policy.layout, scope=policy.precision)
     return LocalLearner(
         role,
         config.critic_optimizer,

@@ -1,4 +1,4 @@
-"""The loop over sampled data: roll out, score, prepare, update; PPO, GRPO and RLOO alike."""
+"""The loop over sampled data: roll out, score, prepare, update; all on-policy methods alike."""
 
 import math
 from collections.abc import Sequence
@@ -8,36 +8,44 @@ import torch
 
 from palate.algorithms.onpolicy import Algorithm
 from palate.algorithms.ppo import explained_variance
-from palate.algorithms.rlhf import rollout_metrics, sequence_rewards
+from palate.algorithms.rlhf import rollout_metrics, sequence_rewards, shaped_scores
 from palate.batches.experience import Experience, Rollouts
 from palate.batches.groups import TokenGroup, token_group
 from palate.batches.metrics import Mean, Metrics
 from palate.batches.padding import fitted, padded, response_mask, response_rows
-from palate.config.stages import GrpoConfig, PpoConfig, RlooConfig
-from palate.interfaces import Loss, LossOf, Outputs, Sampler, Scorer
+from palate.config.stages import AnyOnPolicyConfig, GrpoConfig
+from palate.interfaces import Loss, LossOf, Outputs, Rollout, Sampler, Scorer
 from palate.maths.seeds import seed
-from palate.models.roles import Role
 from palate.models.tokens import Encoder
 from palate.records import Group, Prompt, Sampling
 from palate.training.checkpoints import Checkpoint, Checkpoints
 from palate.training.control import KlController, certified_bound
 from palate.training.learner import LocalLearner, learning_rate, read_all
 from palate.training.monitor import Monitor
-from palate.training.order import batch_indices
-
-OnPolicyConfig = PpoConfig | GrpoConfig | RlooConfig
+from palate.training.order import batch_indices, split
+from palate.training.reference import Averaged, Frozen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actors:
-    """Who takes part: the policy that learns, the fixed reference, the sampler, the reward."""
+    """Who takes part: the policy that learns, its reference, the sampler, the reward."""
 
     policy: LocalLearner
-    reference: Role
+    reference: Frozen | Averaged
     sampler: Sampler
     scorer: Scorer
     encoder: Encoder
     critic: LocalLearner | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """One prompt's responses as text and as ids, with their scores."""
+
+    group: Group
+    tokens: TokenGroup
+    rollouts: tuple[Rollout, ...]
+    scores: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +63,7 @@ class OnlineLoop:
     the weights, the controller and s: resuming equals never stopping."""
 
     def __init__(
-        self, actors: Actors, algorithm: Algorithm, config: OnPolicyConfig, *, run_seed: int
+        self, actors: Actors, algorithm: Algorithm, config: AnyOnPolicyConfig, *, run_seed: int
     ) -> None:
         self.actors, self.algorithm, self.config = actors, algorithm, config
         self.run_seed = run_seed
@@ -76,31 +84,34 @@ class OnlineLoop:
 
     def step(self, prompts: Sequence[Prompt], step: int) -> tuple[Step, dict[str, float]]:
         """One step: its data and its metrics."""
-        config = self.config
+        config, actors = self.config, self.actors
         batch = min(config.batch_prompts, len(prompts))
         order = batch_indices(len(prompts), step, batch=batch, run_seed=self.run_seed)
-        done = self.roll_out([prompts[i] for i in order], seed(self.run_seed, "sample", step))
+        drawn = self._draw([prompts[i] for i in order], seed(self.run_seed, "sample", step))
+        discarded = self._replace_dead(drawn, prompts, order, step)
+        done = self._prepared(drawn)
         self._certify(done.rollouts)
-        rewards = sequence_rewards(
-            done.rollouts,
-            config.kl,
-            kl_coef=self.controller.coef,
-            missing_eos_penalty=config.missing_eos_penalty,
-        )
+        rewards = sequence_rewards(done.rollouts, config, kl_coef=self.controller.coef)
         metrics = rollout_metrics(done.rollouts, rewards) + self.update(done, step)
         values = metrics.values() | {"kl/coef": self.controller.coef}
         values["reward/score_std"] = math.sqrt(
             max(0.0, values.pop("reward/score_squared") - values["reward/score"] ** 2)
         )
-        if self.actors.critic:
+        if _rounds(config):
+            values["group/discarded"] = discarded
+        if actors.critic:
             values["critic/explained_variance"] = explained_variance(done.experience)
-        rate = learning_rate(config.optimizer, self.actors.policy.updates, self._total_updates())
+        rate = learning_rate(config.optimizer, actors.policy.updates, actors.policy.total_updates)
         decay = max(0.02, rate / config.optimizer.lr) if config.optimizer.lr else 1.0
         self.controller.step(done.rollouts, decay=decay)
+        actors.reference.follow(actors.policy.weights())
         return done, values
 
     def roll_out(self, prompts: Sequence[Prompt], sample_seed: int) -> Step:
         """Sample k responses per prompt, score them, and prepare the experience."""
+        return self._prepared(self._draw(prompts, sample_seed))
+
+    def _draw(self, prompts: Sequence[Prompt], sample_seed: int) -> list[Drawn]:
         actors, config = self.actors, self.config
         asked = [actors.encoder.encode_prompt(prompt) for prompt in prompts]
         drawn = actors.sampler.sample(asked, config.k, seed=sample_seed)
@@ -117,57 +128,84 @@ class OnlineLoop:
             )
             for prompt, rollouts in zip(prompts, drawn, strict=True)
         ]
-        tokens = [
-            token_group(ask.id, ask.ids, tuple(r.tokens for r in rollouts))
-            for ask, rollouts in zip(asked, drawn, strict=True)
+        return [
+            Drawn(
+                group=group,
+                tokens=token_group(ask.id, ask.ids, tuple(r.tokens for r in rollouts)),
+                rollouts=rollouts,
+                scores=scores,
+            )
+            for ask, group, rollouts, scores in zip(
+                asked, groups, drawn, actors.scorer.score(groups), strict=True
+            )
         ]
-        flat = [rollout for rollouts in drawn for rollout in rollouts]
-        scores = [score for row in actors.scorer.score(groups) for score in row]
-        rollouts = self._tensors(
-            tokens, [r.logprobs for r in flat], scores, [r.finished for r in flat]
-        )
-        experience = self.algorithm.prepare(rollouts, config, kl_coef=self.controller.coef)
-        return Step(groups=groups, tokens=tokens, rollouts=rollouts, experience=experience)
 
-    def _tensors(
-        self,
-        tokens: Sequence[TokenGroup],
-        sampler_logprobs: Sequence[Sequence[float]],
-        scores: Sequence[float],
-        finished: Sequence[bool],
-    ) -> Rollouts:
-        actors = self.actors
+    def _replace_dead(
+        self, drawn: list[Drawn], prompts: Sequence[Prompt], order: Sequence[int], step: int
+    ) -> int:
+        """Groups of equal rewards give way, in place, to groups of prompts not yet asked in this
+        step (DAPO's dynamic sampling); how many were discarded. Rounds and prompts may run out."""
+        used, discarded = set(order), 0
+        (shuffled,) = split(len(prompts), parts=1, run_seed=seed(self.run_seed, "resample", step))
+        spare = [i for i in shuffled if i not in used]
+        for attempt in range(_rounds(self.config)):
+            dead = [place for place, one in enumerate(drawn) if self._is_dead(one)]
+            fresh, spare = spare[: len(dead)], spare[len(dead) :]
+            if not fresh:
+                break
+            again = seed(self.run_seed, "sample", step, attempt + 1)
+            replacements = self._draw([prompts[i] for i in fresh], again)
+            for place, one in zip(dead, replacements, strict=False):
+                drawn[place] = one
+            discarded += len(fresh)
+        return discarded
+
+    def _is_dead(self, one: Drawn) -> bool:
+        lengths = torch.tensor([len(r.tokens) for r in one.rollouts])
+        finished = torch.tensor([r.finished for r in one.rollouts])
+        scores = torch.tensor(one.scores, dtype=torch.float32)
+        return len(shaped_scores(scores, lengths, finished, self.config).unique()) == 1
+
+    def _prepared(self, drawn: Sequence[Drawn]) -> Step:
+        rollouts = self._tensors(drawn)
+        return Step(
+            groups=[one.group for one in drawn],
+            tokens=[one.tokens for one in drawn],
+            rollouts=rollouts,
+            experience=self.algorithm.prepare(rollouts, self.config, kl_coef=self.controller.coef),
+        )
+
+    def _tensors(self, drawn: Sequence[Drawn]) -> Rollouts:
+        actors, tokens = self.actors, [one.tokens for one in drawn]
+        flat = [rollout for one in drawn for rollout in one.rollouts]
+        scores = [score for one in drawn for score in one.scores]
         old = actors.policy.outputs(tokens).logprobs
         device, time = old.device, old.shape[1]
-        reference = read_all(actors.reference, tokens, budget=actors.policy.budget).logprobs
+        reference = read_all(actors.reference.role, tokens, budget=actors.policy.budget).logprobs
         values = actors.critic.outputs(tokens).values if actors.critic else torch.zeros_like(old)
         groups = torch.arange(len(tokens)).repeat_interleave(self.config.k)
+        sampled = padded([r.logprobs for r in flat], torch.float32)
         return Rollouts(
             mask=response_mask(tokens).to(device),
-            sampler_logprobs=fitted(padded(sampler_logprobs, torch.float32), time).to(device),
+            sampler_logprobs=fitted(sampled, time).to(device),
             old_logprobs=old,
             ref_logprobs=reference,
             values=values,
             scores=torch.tensor(scores, dtype=torch.float32, device=device),
-            finished=torch.tensor(finished, device=device),
+            finished=torch.tensor([r.finished for r in flat], device=device),
             group_index=groups.to(device),
         )
 
     def update(self, done: Step, step: int) -> Metrics:
         """Epochs of minibatches, split by group; stops early when a hard KL budget is exceeded."""
         config, total = self.config, Metrics()
-        size = math.ceil(len(done.tokens) / config.minibatches)
-        for pass_index in range(config.epochs * config.minibatches):
-            order = batch_indices(
-                len(done.tokens),
-                pass_index,
-                batch=size,
-                run_seed=seed(self.run_seed, "minibatch", step),
-            )
-            metrics = self._minibatch(done, order)
-            total = total + metrics
-            if self.controller.over_budget(metrics.means["kl/updated_policy"].value):
-                break
+        for epoch in range(config.epochs):
+            order = seed(self.run_seed, "minibatch", step, epoch)
+            for rows in split(len(done.tokens), parts=config.minibatches, run_seed=order):
+                metrics = self._minibatch(done, rows)
+                total = total + metrics
+                if self.controller.over_budget(metrics.means["kl/updated_policy"].value):
+                    return total
         return total
 
     def _minibatch(self, done: Step, order: Sequence[int]) -> Metrics:
@@ -200,9 +238,6 @@ class OnlineLoop:
     def _part(self, done: Step, groups: Sequence[int], time: int) -> Experience:
         return done.experience.take(response_rows(done.tokens, groups), time)
 
-    def _total_updates(self) -> int:
-        return self.actors.policy.total_updates
-
     def _certify(self, rollouts: Rollouts) -> None:
         """Keep the weights whose rollouts certify the hard budget (95 % upper bound of k1)."""
         if self.config.kl.control != "hard":
@@ -217,6 +252,7 @@ class OnlineLoop:
         states = {"policy": self.actors.policy.state()}
         if self.actors.critic:
             states["critic"] = self.actors.critic.state()
+        states["reference"] = self.actors.reference.state()
         if self.certified:
             states["certified"] = self.certified
         return Checkpoint(step=step, states=states, scalars={"kl/coef": self.controller.coef})
@@ -228,6 +264,11 @@ class OnlineLoop:
         self.actors.policy.load_state(saved.states["policy"])
         if self.actors.critic:
             self.actors.critic.load_state(saved.states["critic"])
+        self.actors.reference.load_state(saved.states["reference"])
         self.certified = dict(saved.states.get("certified", {}))
         self.controller.coef = saved.scalars["kl/coef"]
         return saved.step
+
+
+def _rounds(config: AnyOnPolicyConfig) -> int:
+    return config.resample_rounds if isinstance(config, GrpoConfig) else 0

@@ -110,6 +110,10 @@ class LocalLearner:
         self.optimizer.step()
         return norm
 
+    def weights(self) -> dict[str, torch.nn.Parameter]:
+        """The trained weights, by name."""
+        return dict(zip(self.names, self.parameters, strict=True))
+
     def state(self) -> dict[str, torch.Tensor]:
         """Trained weights, Adam's moments and the update counter, by flat names."""
         state = {"updates": torch.tensor(self.updates)}

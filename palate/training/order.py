@@ -12,6 +12,13 @@ def num_updates(rows: int, *, batch: int, epochs: float) -> int:
     return max(1, math.ceil(epochs * math.ceil(rows / batch)))
 
 
+def split(rows: int, *, parts: int, run_seed: int) -> list[list[int]]:
+    """A seeded permutation cut into `parts` pieces that differ by one row at most, none empty."""
+    generator = np.random.Generator(np.random.Philox(run_seed))
+    pieces = np.array_split(generator.permutation(rows), min(parts, rows))
+    return [[int(i) for i in piece] for piece in pieces]
+
+
 def batch_indices(rows: int, update: int, *, batch: int, run_seed: int) -> list[int]:
     """The rows of batch number `update`: each pass has its own seeded permutation."""
     per_epoch = math.ceil(rows / batch)

@@ -2,8 +2,16 @@
 
 from typing import Literal
 
-from palate.config.common import KlConfig, OptimizerConfig
-from palate.config.stages import DpoConfig, GrpoConfig, PpoConfig, RewardConfig, RlooConfig
+from palate.config.common import KlConfig, OptimizerConfig, SamplingConfig
+from palate.config.stages import (
+    DpoConfig,
+    GrpoConfig,
+    OnlineDpoConfig,
+    PpoConfig,
+    ReinforceConfig,
+    RewardConfig,
+    RlooConfig,
+)
 from palate.verify import enumeration as exact
 from palate.verify.checks import Check, above, below, between
 from palate.verify.offline import (
@@ -15,6 +23,7 @@ from palate.verify.offline import (
     from_votes,
     imitating,
     ipo_solution,
+    offset_solution,
     pipeline,
     preferring,
     rating,
@@ -25,7 +34,11 @@ from palate.verify.onpolicy import (
     budgeted,
     by_coefficient,
     by_deviation,
+    by_group_deviation,
     by_rule,
+    by_whitening,
+    following,
+    greedy,
     in_the_loss,
     penalized,
     refused,
@@ -117,13 +130,11 @@ QUICK = (
         gates={"tv": below(2e-2), "kl": below(2e-3), "gap": below(1e-3), "identity": below(1e-12)},
     ),
     Check(
-        name="grpo",
+        name="dr-grpo",
         row="C2",
         objective=f"{REGULARIZED}, group mean, no deviation",
         optimum=PI_STAR,
-        run=regularized(
-            GrpoConfig(k=64, steps=400, baseline="group_mean", optimizer=adam(0.1), **FREE)
-        ),
+        run=regularized(GrpoConfig(preset="dr_grpo", k=64, steps=400, optimizer=adam(0.1), **FREE)),
         gates={"tv": below(5e-3), "kl": below(1e-3), "gap": below(5e-4), "identity": below(1e-12)},
     ),
     Check(
@@ -156,6 +167,148 @@ QUICK = (
             )
         ),
         gates={"tv": below(2e-2), "kl": below(1e-2), "gap": below(5e-3), "identity": below(1e-12)},
+    ),
+    Check(
+        name="reinforce",
+        row="C2",
+        objective=f"{REGULARIZED}, mean of the batch as baseline",
+        optimum=PI_STAR,
+        run=regularized(ReinforceConfig(k=128, steps=300, optimizer=adam(0.1, "linear"), **FREE)),
+        gates={"tv": below(5e-2), "kl": below(5e-3), "gap": below(5e-3), "identity": below(1e-12)},
+    ),
+    Check(
+        name="reinforce++",
+        row="C2",
+        objective=f"{REGULARIZED}, whitened, 2 clipped updates",
+        optimum=PI_STAR,
+        run=regularized(
+            ReinforceConfig(
+                preset="reinforce++",
+                k=96,
+                steps=250,
+                epochs=2,
+                optimizer=adam(0.1, "linear"),
+                **FREE,
+            )
+        ),
+        gates={"tv": below(5e-2), "kl": below(1e-2), "gap": below(5e-3), "identity": below(1e-12)},
+    ),
+    Check(
+        name="gspo",
+        row="C2",
+        objective=f"{REGULARIZED}, ratios of sequences, 2 clipped updates",
+        optimum=f"{PI_STAR}, where every advantage is 0",
+        run=regularized(
+            GrpoConfig(
+                preset="gspo",
+                k=64,
+                steps=250,
+                minibatches=1,
+                epochs=2,
+                clip_low=0.2,
+                clip_high=0.2,
+                optimizer=adam(0.05, "linear"),
+                **FREE,
+            )
+        ),
+        gates={"tv": below(2e-2), "kl": below(1e-2), "gap": below(5e-3), "identity": below(1e-12)},
+    ),
+    Check(
+        name="cispo",
+        row="C2",
+        objective=f"{REGULARIZED}, clipped weights, 2 updates",
+        optimum=f"{PI_STAR}, where every advantage is 0",
+        run=regularized(
+            GrpoConfig(
+                preset="cispo",
+                k=64,
+                steps=250,
+                minibatches=1,
+                epochs=2,
+                optimizer=adam(0.05, "linear"),
+                **FREE,
+            )
+        ),
+        gates={"tv": below(2e-2), "kl": below(1e-2), "gap": below(5e-3), "identity": below(1e-12)},
+    ),
+    Check(
+        name="online-dpo",
+        row="C2, C3",
+        objective="DPO on the policy's own pairs, labels sigmoid(r - r')",
+        optimum=f"{PI_STAR}, as RL",
+        run=regularized(
+            OnlineDpoConfig(
+                k=8, beta=BETA, steps=300, missing_eos_penalty=0, optimizer=adam(0.1, "linear")
+            ),
+            groups=8,
+        ),
+        gates={
+            "tv": below(1e-2),
+            "kl": below(5e-3),
+            "gap": below(2.5e-3),
+            "identity": below(1e-12),
+        },
+    ),
+    Check(
+        name="reference-ema",
+        row="C2",
+        objective="the same, the reference following the policy",
+        optimum="after n steps pi* at beta / (1 + n (1 - decay)); in the end argmax r",
+        run=following(
+            RlooConfig(
+                k=64,
+                steps=400,
+                reference="ema",
+                reference_decay=0.996,
+                optimizer=adam(0.1, "constant"),
+                **FREE,
+            )
+        ),
+        gates={"tv": below(5e-2), "kl": below(2e-2), "tv to pi*": above(0.1)},
+    ),
+    Check(
+        name="dapo",
+        row="C11",
+        objective="E[r - overlong ramp], clip-higher, deviation, dynamic sampling",
+        optimum="the response with the highest r - ramp",
+        run=greedy(
+            GrpoConfig(
+                preset="dapo",
+                steps=80,
+                batch_prompts=12,
+                minibatches=4,
+                missing_eos_penalty=4.0,
+                overlong_fraction=1.0,
+                sampling=SamplingConfig(max_tokens=2),
+                optimizer=adam(0.1),
+            ),
+            groups=8,
+        ),
+        gates={"tv": below(2e-2), "tv unpriced": above(0.5), "discarded": above(1)},
+    ),
+    Check(
+        name="overlong",
+        row="C11",
+        objective="E[r - overlong ramp] - beta KL",
+        optimum="pi* of the priced reward",
+        run=penalized(
+            RlooConfig(
+                k=64,
+                steps=400,
+                kl=KL,
+                missing_eos_penalty=1.0,
+                overlong_fraction=2 / 3,
+                sampling=SamplingConfig(max_tokens=3),
+                optimizer=adam(0.1, "linear"),
+            )
+        ),
+        gates={
+            "tv": below(1e-2),
+            "kl": below(5e-3),
+            "gap": below(2.5e-3),
+            "identity": below(1e-12),
+            "tv unpriced": above(0.1),
+        },
     ),
     Check(
         name="missing-eos",
@@ -217,6 +370,42 @@ QUICK = (
         gates={"tv": below(3e-2), "kl": below(5e-3)},
     ),
     Check(
+        name="grpo-published",
+        row="C7",
+        objective="GRPO as published: k3 in the loss, deviation, sequence mean",
+        optimum="on one token: beta reference / (lambda - r / deviation of r)",
+        run=in_the_loss(
+            GrpoConfig(
+                preset="grpo",
+                steps=250,
+                kl=kl_in_loss("k3"),
+                missing_eos_penalty=0,
+                optimizer=adam(0.1),
+            ),
+            by_group_deviation,
+            problem=exact.one_token(),
+        ),
+        gates={"tv": below(5e-2), "kl": below(2e-2), "tv to pi*": above(0.1)},
+    ),
+    Check(
+        name="reinforce++-baseline",
+        row="C7",
+        objective="k2 in the loss, advantages whitened over the step",
+        optimum="tree-k2 at beta times their deviation over tokens",
+        run=in_the_loss(
+            ReinforceConfig(
+                preset="reinforce++-baseline",
+                k=64,
+                steps=250,
+                kl=kl_in_loss("k2", coef=1.0),
+                missing_eos_penalty=0,
+                optimizer=adam(0.1),
+            ),
+            by_whitening,
+        ),
+        gates={"tv": below(5e-2), "kl": below(2e-2), "tv to pi*": above(0.1)},
+    ),
+    Check(
         name="grpo-deviation",
         row="C7",
         objective="KL in the loss, advantages over the group's deviation",
@@ -226,6 +415,7 @@ QUICK = (
                 k=64,
                 steps=500,
                 scale="group",
+                baseline="group_mean",
                 kl=kl_in_loss("k1_cumulative", coef=1.0),
                 missing_eos_penalty=0,
                 optimizer=adam(0.1),
@@ -312,6 +502,22 @@ QUICK = (
             smoothed_solution(0.1),
         ),
         gates={"tv": below(1e-4), "kl": below(1e-8), "tv to pi*": above(0.1)},
+    ),
+    Check(
+        name="dpo-margin",
+        row="C3",
+        objective="DPO that asks for a margin of 0.5 per pair (ODPO)",
+        optimum="tilt by the fit of the labels with that margin",
+        run=at_solution(
+            preferring(
+                DpoConfig(beta=BETA, margin_coef=0.25, optimizer=EXACT),
+                pairs=all_pairs,
+                updates=400,
+                margin=2.0,
+            ),
+            offset_solution(0.5),
+        ),
+        gates={"tv": below(1e-4), "kl": below(1e-8), "tv to pi*": above(0.05)},
     ),
     Check(
         name="ipo",

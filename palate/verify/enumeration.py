@@ -9,7 +9,7 @@ log-probabilities [prompt, response]; per-token tensors are [prompt, response, t
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -99,6 +99,11 @@ def short() -> Problem:
     return problem(tree(vocabulary=3, eos=2, length=2), prompts=3, beta=0.4, seed=0)
 
 
+def one_token() -> Problem:
+    """EP-1: 3 prompts, 8 responses of one token each, where sequence and token are the same."""
+    return problem(tree(vocabulary=8, eos=7, length=1), prompts=3, beta=0.5, seed=0)
+
+
 def random_policy(problem: Problem, *, seed: int = 9) -> Tensor:
     """A table of N(0, 1) logits that is not the reference."""
     generator = torch.Generator().manual_seed(seed)
@@ -180,6 +185,14 @@ def unended(tree: Tree) -> Tensor:
     return torch.tensor([response[-1] != tree.eos for response in tree.responses])
 
 
+def overlong(tree: Tree, *, fraction: float) -> Tensor:
+    """[response] 0 up to (1 - fraction) of the longest length, then linearly up to 1."""
+    longest = tree.mask.shape[1]
+    begin = (1 - fraction) * longest
+    reach = [max(0.0, (len(y) - begin) / (longest - begin)) for y in tree.responses]
+    return torch.tensor(reach, dtype=torch.float64)
+
+
 def budget_coefficient(logp_ref: Tensor, reward: Tensor, budget: float) -> float:
     """The beta at which pi* spends a mean KL of `budget` nats, by bisection on log beta."""
     low, high = -7.0, 7.0
@@ -205,23 +218,54 @@ def standardized_optimum(logp_ref: Tensor, reward: Tensor, beta: float) -> Tenso
     return logp
 
 
+def rescaled(problem: Problem, rule: Rule, deviation: Callable[[Tensor], Tensor]) -> Tensor:
+    """The solution of a rule where rewards are divided by their deviation under that solution."""
+    sigma = torch.ones(1, dtype=torch.float64)
+    logp = logp_all(problem.tree, problem.ref_logits)
+    for _ in range(60):
+        sigma = 0.5 * sigma + 0.5 * deviation(logp)
+        scaled = replace(problem, reward=problem.reward / sigma)
+        logp = logp_all(problem.tree, solve(scaled, rule))
+    return logp
+
+
+def deviation_of(reward: Tensor, logp: Tensor) -> Tensor:
+    """Standard deviation of the reward of a prompt's responses, [prompt, 1]."""
+    pi = logp.exp()
+    mean = (pi * reward).sum(-1, keepdim=True)
+    return (pi * (reward - mean).square()).sum(-1, keepdim=True).sqrt()
+
+
+def token_deviation(tree: Tree, reward: Tensor, logp: Tensor) -> Tensor:
+    """Standard deviation of rewards less their prompt's mean, over the tokens of all prompts."""
+    pi = logp.exp()
+    centered_reward = reward - (pi * reward).sum(-1, keepdim=True)
+    weights = pi * tree.mask.sum(-1)
+    weights = weights / weights.sum()
+    mean = (weights * centered_reward).sum()
+    return (weights * (centered_reward - mean).square()).sum().sqrt()
+
+
 def preferred(logp: Tensor, reward: Tensor) -> Tensor:
     """P(y preferred to a response from logp), labels being sigmoid(r - r'); [prompt, response]."""
     beats = torch.sigmoid(reward[..., :, None] - reward[..., None, :])
     return (beats * logp.exp()[..., None, :]).sum(-1)
 
 
-def bradley_terry_scores(probability: Tensor) -> Tensor:
+def bradley_terry_scores(probability: Tensor, *, offset: float = 0.0) -> Tensor:
     """Centered scores [prompt, response] that maximize the likelihood of P(i over j), by Newton.
 
     Every pair of different responses counts once; `probability` is [prompt, response, response].
+    With an offset the likelihood of i over j is sigmoid(s_i - s_j - offset), and of j over i alike.
     """
     others = 1 - torch.eye(probability.shape[-1], dtype=probability.dtype)
     scores = torch.zeros_like(probability[..., 0])
     for _ in range(30):
-        fitted = torch.sigmoid(scores[..., :, None] - scores[..., None, :])
-        slope = ((probability - fitted) * others).sum(-1)
-        weight = fitted * (1 - fitted) * others
+        difference = scores[..., :, None] - scores[..., None, :]
+        behind, ahead = torch.sigmoid(offset - difference), torch.sigmoid(offset + difference)
+        slope = ((probability * behind - (1 - probability) * ahead) * others).sum(-1)
+        weight = probability * behind * (1 - behind) + (1 - probability) * ahead * (1 - ahead)
+        weight = weight * others
         curvature = torch.diag_embed(weight.sum(-1)) - weight
         step = torch.linalg.pinv(curvature, hermitian=True) @ slope[..., None]
         scores = scores + step[..., 0]

@@ -12,15 +12,16 @@ from palate.batches.groups import TokenGroup, token_group
 from palate.batches.padding import response_mask, response_rows
 from palate.batches.pairs import pairs_of
 from palate.config.common import OptimizerConfig
-from palate.config.stages import DpoConfig, PpoConfig, RewardConfig
+from palate.config.stages import AnyOnPolicyConfig, DpoConfig, PpoConfig, RewardConfig
 from palate.interfaces import Loss, Outputs
 from palate.maths.reductions import masked_sum
 from palate.models.roles import Role
 from palate.records import Group, Preference, PreferenceGroup, Response
 from palate.training.checkpoints import Checkpoints
 from palate.training.fit import fit
-from palate.training.improve import Actors, OnlineLoop, OnPolicyConfig
+from palate.training.improve import Actors, OnlineLoop
 from palate.training.learner import LocalLearner, read_all
+from palate.training.reference import Averaged, Frozen
 from palate.verify.enumeration import centered
 from palate.verify.worlds import MICRO_BATCH, TableScorer, World
 
@@ -43,12 +44,24 @@ class History:
 
 
 def improve(
-    world: World, algorithm: Algorithm, config: OnPolicyConfig, *, groups: int = 1, seed: int
+    world: World, algorithm: Algorithm, config: AnyOnPolicyConfig, *, groups: int = 1, seed: int
 ) -> History:
     """Train the world's policy (for PPO its critic too) by the online loop; what that logged.
 
     Every step has `groups` groups of `config.k` responses to every prompt.
     """
+    history = History()
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = Checkpoints(Path(folder), every=_NEVER)
+        loop = online_loop(world, algorithm, config, seed=seed)
+        loop.run(world.prompts * groups, monitor=history, checkpoints=checkpoints)
+    return history
+
+
+def online_loop(
+    world: World, algorithm: Algorithm, config: AnyOnPolicyConfig, *, seed: int
+) -> OnlineLoop:
+    """The online loop with everybody of a world in it."""
     updates = config.steps * config.epochs * config.minibatches
 
     def learner(role: Role, optimizer: OptimizerConfig) -> LocalLearner:
@@ -59,18 +72,21 @@ def improve(
         critic = learner(world.critic, config.critic_optimizer)
     actors = Actors(
         policy=learner(world.policy, config.optimizer),
-        reference=world.reference,
+        reference=reference_of(world, config),
         sampler=world.sampler,
         scorer=TableScorer(world.index, world.reward),
         encoder=world.encoder,
         critic=critic,
     )
-    history = History()
-    loop = OnlineLoop(actors, algorithm, config, run_seed=seed)
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoints = Checkpoints(Path(folder), every=_NEVER)
-        loop.run(world.prompts * groups, monitor=history, checkpoints=checkpoints)
-    return history
+    return OnlineLoop(actors, algorithm, config, run_seed=seed)
+
+
+def reference_of(world: World, config: AnyOnPolicyConfig) -> Frozen | Averaged:
+    """The world's reference, at rest or following the policy."""
+    if config.reference == "frozen":
+        return Frozen(world.reference)
+    weights = {name: weight.data for name, weight in world.reference.trained().items()}
+    return Averaged(world.reference, weights, decay=config.reference_decay)
 
 
 def prefer(
@@ -164,7 +180,7 @@ def everything(world: World) -> list[TokenGroup]:
 
 
 def judged(
-    world: World, probability: Tensor, pairs: Sequence[tuple[int, int]]
+    world: World, probability: Tensor, pairs: Sequence[tuple[int, int]], *, margin: float = 0.0
 ) -> list[PreferenceGroup]:
     """One group per prompt, of all its responses, with a soft label for each of these pairs.
 
@@ -177,7 +193,8 @@ def judged(
         PreferenceGroup(
             group=Group(prompt=prompt, responses=responses),
             preferences=tuple(
-                Preference(winner=i, loser=j, probability=table[i][j]) for i, j in pairs
+                Preference(winner=i, loser=j, probability=table[i][j], margin=margin)
+                for i, j in pairs
             ),
         )
         for prompt, table in zip(world.prompts, probability.tolist(), strict=True)

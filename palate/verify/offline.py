@@ -10,11 +10,10 @@ from torch import Tensor
 from palate.algorithms.onpolicy import ALGORITHMS
 from palate.algorithms.sft import Reduction
 from palate.config.common import OptimizerConfig
-from palate.config.stages import DpoConfig, RewardConfig
+from palate.config.stages import AnyOnPolicyConfig, DpoConfig, RewardConfig
 from palate.evaluation.policies import best_of_n_curve
 from palate.maths.statistics import best_of_n_kl_bound
 from palate.models.roles import Role
-from palate.training.improve import OnPolicyConfig
 from palate.verify import enumeration as exact
 from palate.verify.checks import Reached
 from palate.verify.loops import imitate, improve, judged, prefer, rate, repeated
@@ -67,6 +66,7 @@ def preferring(
     pairs: Callable[[int], Pairs],
     updates: int,
     flipped: float = 0.0,
+    margin: float = 0.0,
     new: NewWorld = drawn_table,
 ) -> NewWorld:
     """A seed -> a world after training on soft labels of these pairs."""
@@ -74,7 +74,8 @@ def preferring(
     def trained(seed: int) -> World:
         world = new(seed)
         probability = labels(world.reward, flipped=flipped)
-        rows = judged(world, probability, pairs(len(world.tree.responses)))
+        chosen = pairs(len(world.tree.responses))
+        rows = judged(world, probability, chosen, margin=margin)
         prefer(world, rows, config, updates=updates, seed=seed)
         return world
 
@@ -122,6 +123,16 @@ def smoothed_solution(smoothing: float) -> Callable[[World], Tensor]:
     return solution
 
 
+def offset_solution(margin: float) -> Callable[[World], Tensor]:
+    """The reference tilted by the scores that fit labels by so much more: ODPO."""
+
+    def solution(world: World) -> Tensor:
+        scores = exact.bradley_terry_scores(labels(world.reward), offset=margin)
+        return exact.pi_star(world.log_ref, scores, BETA)
+
+    return solution
+
+
 def from_votes(config: DpoConfig, *, updates: int) -> Run:
     """DPO on drawn labels: to the tilt by the Bradley-Terry fit of the very same labels."""
 
@@ -135,8 +146,8 @@ def from_votes(config: DpoConfig, *, updates: int) -> Run:
     return run
 
 
-def pipeline(reward: RewardConfig, policy: OnPolicyConfig, *, updates: int, groups: int) -> Run:
-    """A reward model from drawn labels, then RL on its scores: to where DPO on those labels goes."""
+def pipeline(reward: RewardConfig, policy: AnyOnPolicyConfig, *, updates: int, groups: int) -> Run:
+    """A reward model from drawn labels, then RL on it: to where DPO on those labels goes."""
 
     def run(seed: int) -> Reached:
         world = table(seed)

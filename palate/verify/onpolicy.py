@@ -7,7 +7,7 @@ from torch import Tensor
 
 from palate.algorithms.onpolicy import ALGORITHMS, Algorithm
 from palate.config.rules import check
-from palate.training.improve import OnPolicyConfig
+from palate.config.stages import AnyOnPolicyConfig
 from palate.verify import enumeration as exact
 from palate.verify.checks import Reached
 from palate.verify.loops import improve
@@ -54,27 +54,35 @@ def to_solution(world: World, solution: Tensor, beta: float) -> dict[str, float]
 
 
 def reach(
-    world: World, algorithm: Algorithm, config: OnPolicyConfig, *, groups: int = 1, seed: int
+    world: World, algorithm: Algorithm, config: AnyOnPolicyConfig, *, groups: int = 1, seed: int
 ) -> Reached:
     """Train, and measure the distance to the optimum of what the configuration maximises.
 
     `logged` is how far the last step's logged reward is from the exact objective.
     """
     history = improve(world, algorithm, config, groups=groups, seed=seed)
-    reward = world.reward - config.missing_eos_penalty * exact.unended(world.tree).double()
+    reward = priced(world, config)
     beta = config.kl.coef
     objective = exact.objective(world.logp(), world.log_ref, reward, beta).mean()
     logged = abs(history.values["reward/mean"][-1] - float(objective))
     return to_optimum(world, reward, beta) | {"logged": logged}
 
 
-def regularized(config: OnPolicyConfig, *, groups: int = 1, new: NewWorld = table) -> Run:
+def priced(world: World, config: AnyOnPolicyConfig) -> Tensor:
+    """The reward less what responses pay that do not end, or that come near the longest length."""
+    share = exact.unended(world.tree).double()
+    if config.overlong_fraction > 0:
+        share = exact.overlong(world.tree, fraction=config.overlong_fraction)
+    return world.reward - config.missing_eos_penalty * share
+
+
+def regularized(config: AnyOnPolicyConfig, *, groups: int = 1, new: NewWorld = table) -> Run:
     """KL in the reward."""
     algorithm = ALGORITHMS[config.stage]
     return lambda seed: reach(new(seed), algorithm, config, groups=groups, seed=seed)
 
 
-def with_values(config: OnPolicyConfig) -> Run:
+def with_values(config: AnyOnPolicyConfig) -> Run:
     """The same, and the mean error of the learned values on the optimum's tokens."""
 
     def run(seed: int) -> Reached:
@@ -91,7 +99,7 @@ def with_values(config: OnPolicyConfig) -> Run:
     return run
 
 
-def penalized(config: OnPolicyConfig) -> Run:
+def penalized(config: AnyOnPolicyConfig) -> Run:
     """The same with a price on missing EOS; `tv unpriced` is to the optimum without it."""
 
     def run(seed: int) -> Reached:
@@ -104,7 +112,7 @@ def penalized(config: OnPolicyConfig) -> Run:
 
 
 def in_the_loss(
-    config: OnPolicyConfig,
+    config: AnyOnPolicyConfig,
     solution: Callable[[exact.Problem], Tensor],
     *,
     problem: exact.Problem | None = None,
@@ -120,6 +128,59 @@ def in_the_loss(
         return to_solution(world, solution(posed), posed.beta)
 
     return run
+
+
+def greedy(config: AnyOnPolicyConfig, *, groups: int) -> Run:
+    """No KL: distance to the response with the highest priced reward, and from the priceless one.
+
+    `discarded` is the share of groups of equal rewards that dynamic sampling threw away.
+    """
+
+    def run(seed: int) -> Reached:
+        world = tabular_world(exact.short())
+        history = improve(world, ALGORITHMS[config.stage], config, groups=groups, seed=seed)
+        pi, best = world.logp().exp(), priced(world, config).argmax(-1, keepdim=True)
+        unpriced = world.reward.argmax(-1, keepdim=True)
+        return {
+            "tv": float(1 - pi.gather(-1, best).min()),
+            "tv unpriced": float(1 - pi.gather(-1, unpriced).min()),
+            "discarded": sum(history.values["group/discarded"]),
+        }
+
+    return run
+
+
+def following(config: AnyOnPolicyConfig) -> Run:
+    """A moving reference on EP-1: to where so many steps of it lead.
+
+    A policy at its optimum is r / beta of log-odds ahead of the reference, which makes up for
+    1 - decay of that at every step: after n steps the coefficient is beta / (1 + n (1 - decay)).
+    """
+
+    def run(seed: int) -> Reached:
+        world = tabular_world(exact.one_token())
+        improve(world, ALGORITHMS[config.stage], config, seed=seed)
+        steps = 1 + (config.steps - 1) * (1 - config.reference_decay)
+        log_ref, beta = world.log_ref, config.kl.coef
+        return to_solution(world, exact.pi_star(log_ref, world.reward, beta / steps), beta)
+
+    return run
+
+
+def by_group_deviation(problem: exact.Problem) -> Tensor:
+    """tree-k3 where rewards are divided by their deviation under the policy: GRPO as published."""
+    return exact.rescaled(
+        problem, exact.tree_k3, lambda logp: exact.deviation_of(problem.reward, logp)
+    )
+
+
+def by_whitening(problem: exact.Problem) -> Tensor:
+    """tree-k2 where rewards are divided by their deviation over tokens: REINFORCE++, baseline."""
+    return exact.rescaled(
+        problem,
+        exact.tree_k2,
+        lambda logp: exact.token_deviation(problem.tree, problem.reward, logp),
+    )
 
 
 def by_rule(rule: exact.Rule) -> Callable[[exact.Problem], Tensor]:
@@ -143,12 +204,12 @@ def by_deviation(problem: exact.Problem) -> Tensor:
     return exact.standardized_optimum(log_ref, problem.reward, problem.beta)
 
 
-def refused(config: OnPolicyConfig) -> Run:
+def refused(config: AnyOnPolicyConfig) -> Run:
     """A configuration that regularises nothing is not accepted; how many reasons are given."""
     return lambda seed: {"reasons": float(len(check(config)))}
 
 
-def budgeted(config: OnPolicyConfig) -> Run:
+def budgeted(config: AnyOnPolicyConfig) -> Run:
     """A KL budget: the mean KL over it, the coefficient over the one whose pi* spends it.
 
     `reward / best` is over the highest mean reward at the KL that was really spent.
@@ -171,7 +232,7 @@ def budgeted(config: OnPolicyConfig) -> Run:
     return run
 
 
-def steered(config: OnPolicyConfig) -> Run:
+def steered(config: AnyOnPolicyConfig) -> Run:
     """An adaptive coefficient: the mean KL of the last half's steps over the target."""
 
     def run(seed: int) -> Reached:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from palate.algorithms.onpolicy import Algorithm
-from palate.training.improve import OnPolicyConfig
+from palate.config.stages import AnyOnPolicyConfig
 from palate.verify.catalog import PI_STAR, PPO, REGULARIZED, RLOO
 from palate.verify.checks import Check, Gate, Result, below, prove
 from palate.verify.onpolicy import reach, table
@@ -24,7 +24,7 @@ _GROUPS = 16
 def own_check(
     name: str,
     algorithm: Algorithm,
-    config: OnPolicyConfig | None = None,
+    config: AnyOnPolicyConfig | None = None,
     *,
     world: World | None = None,
     groups: int = _GROUPS,
@@ -49,7 +49,7 @@ def own_check(
 
 def verify_algorithm(
     algorithm: Algorithm,
-    config: OnPolicyConfig | None = None,
+    config: AnyOnPolicyConfig | None = None,
     *,
     world: World | None = None,
     groups: int = _GROUPS,

@@ -1,13 +1,21 @@
 """PPO, GRPO and RLOO put their parts together as they say: by hand on two groups of two."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from palate.algorithms import grpo, ppo, rloo
-from palate.algorithms.rlhf import rollout_metrics, sequence_rewards, shaped_scores
+from palate.algorithms import grpo, online_dpo, ppo, reinforce, rloo
+from palate.algorithms.rlhf import rollout_metrics, scores_of, sequence_rewards
 from palate.batches.experience import Experience, Rollouts
-from palate.config.common import KlConfig
-from palate.config.stages import GrpoConfig, PpoConfig, RlooConfig
+from palate.config.common import KlConfig, SamplingConfig
+from palate.config.stages import (
+    GrpoConfig,
+    OnlineDpoConfig,
+    PpoConfig,
+    ReinforceConfig,
+    RlooConfig,
+)
 from palate.interfaces import Outputs
 
 MASK = torch.tensor([[1, 1, 1], [1, 0, 0], [1, 1, 0], [1, 1, 1]]).bool()
@@ -42,14 +50,23 @@ def outputs(logprobs: torch.Tensor, values: torch.Tensor | None = None) -> Outpu
 
 
 def test_the_missing_eos_penalty_is_subtracted_once_and_only_where_nothing_ended():
-    shaped = shaped_scores(rollouts(), missing_eos_penalty=0.75)
+    shaped = scores_of(rollouts(), RlooConfig(missing_eos_penalty=0.75))
     assert shaped.tolist() == [1.0, -1.0, 0.5, 1.25]
+
+
+def test_the_overlong_ramp_takes_the_place_of_the_cliff():
+    """Lengths 3, 1, 2, 3 of at most 4; the last three quarters of them rise from 0 to the whole."""
+    config = RlooConfig(
+        missing_eos_penalty=0.6, overlong_fraction=0.75, sampling=SamplingConfig(max_tokens=4)
+    )
+    shaped = scores_of(rollouts(), config)
+    torch.testing.assert_close(shaped, SCORES - 0.6 * torch.tensor([2 / 3, 0.0, 1 / 3, 2 / 3]))
 
 
 @pytest.mark.parametrize(("placement", "coef"), [("reward", 0.5), ("loss", 0.0)])
 def test_the_sequence_reward_charges_k1_only_when_the_kl_is_in_the_reward(placement, coef):
-    kl = KlConfig(placement=placement, estimator="k2")
-    rewards = sequence_rewards(rollouts(), kl, kl_coef=0.5, missing_eos_penalty=0.0)
+    config = RlooConfig(missing_eos_penalty=0, kl=KlConfig(placement=placement, estimator="k2"))
+    rewards = sequence_rewards(rollouts(), config, kl_coef=0.5)
     torch.testing.assert_close(rewards, SCORES - coef * K1)
 
 
@@ -82,8 +99,9 @@ def test_grpo_choices_of_baseline_and_scale():
     torch.testing.assert_close(
         advantages(baseline="group_mean"), torch.tensor([1.0, -1.0, -0.75, 0.75])
     )
-    standard = advantages(scale="group")
-    torch.testing.assert_close(standard.abs(), torch.full((4,), 2**-0.5), rtol=1e-3, atol=0)
+    published = advantages(scale="group", baseline="group_mean")
+    torch.testing.assert_close(published.abs(), torch.full((4,), 2**-0.5), rtol=1e-3, atol=0)
+    torch.testing.assert_close(advantages(scale="group"), 2 * published)
     spread = torch.tensor([2.0, -2.0, -1.5, 1.5]).std()
     torch.testing.assert_close(advantages(scale="batch")[0], 2.0 / spread, rtol=1e-4, atol=0)
 
@@ -188,7 +206,15 @@ def test_explained_variance_is_one_for_a_perfect_critic_and_zero_for_a_constant_
     perfect = Experience(
         **{
             name: getattr(experience, name)
-            for name in ("mask", "old_logprobs", "ref_logprobs", "advantages", "returns")
+            for name in (
+                "mask",
+                "old_logprobs",
+                "ref_logprobs",
+                "advantages",
+                "returns",
+                "scores",
+                "group_index",
+            )
         },
         old_values=experience.returns + 3.0,
     )
@@ -197,7 +223,7 @@ def test_explained_variance_is_one_for_a_perfect_critic_and_zero_for_a_constant_
 
 
 def test_rollout_metrics_are_what_they_say():
-    rewards = sequence_rewards(rollouts(), KlConfig(), kl_coef=0.5, missing_eos_penalty=1.0)
+    rewards = sequence_rewards(rollouts(), RlooConfig(), kl_coef=0.5)
     values = rollout_metrics(rollouts(), rewards).values()
     assert values["reward/score"] == pytest.approx(0.625)
     assert values["kl/policy_reference"] == pytest.approx(float(K1.mean()))
@@ -206,6 +232,105 @@ def test_rollout_metrics_are_what_they_say():
     assert values["group/dead_fraction"] == 0.0
     assert values["policy/sampler_mismatch"] == pytest.approx(0.01, rel=1e-3)
     assert values["reward/mean"] == pytest.approx(float((SCORES - 0.5 * K1).mean()) - 0.25)
+
+
+def test_a_group_is_dead_when_its_rewards_are_equal_whatever_the_scores_say():
+    equal = torch.tensor([1.0, 1.0, 0.5, 2.0])
+    assert rollout_metrics(rollouts(), equal).values()["group/dead_fraction"] == 0.5
+    alone = replace(rollouts(), group_index=torch.arange(4))
+    assert "group/dead_fraction" not in rollout_metrics(alone, equal).values()
+
+
+def gradient_of(module, config, experience, logprobs):
+    moved = logprobs.clone().requires_grad_(True)
+    loss = module.loss(outputs(moved), experience, config, kl_coef=0.0)
+    (loss.sum / loss.weight).backward()
+    return moved.grad
+
+
+@pytest.mark.parametrize("whiten_advantages", [False, True])
+def test_reinforce_credits_a_token_with_what_comes_after_it(whiten_advantages):
+    config = ReinforceConfig(missing_eos_penalty=0, whiten_advantages=whiten_advantages)
+    made = reinforce.prepare(rollouts(), config, kl_coef=0.5)
+    compared = float((SCORES - 0.5 * K1).mean())
+    to_go = torch.tensor([1.0 + 0.4, 1.0 + 0.5, 1.0]) - compared
+    if whiten_advantages:
+        assert float(made.advantages[MASK].mean()) == pytest.approx(0, abs=1e-6)
+        assert float(made.advantages[MASK].var(correction=0)) == pytest.approx(1, rel=1e-4)
+    else:
+        torch.testing.assert_close(made.advantages[0], to_go)
+        gradient = gradient_of(reinforce, config, made, OLD)
+        torch.testing.assert_close(gradient, -made.advantages / 4 / config.sampling.max_tokens)
+
+
+def test_baselines_of_reinforce():
+    def first(**choices):
+        config = ReinforceConfig(missing_eos_penalty=0, **choices)
+        return float(reinforce.prepare(rollouts(), config, kl_coef=0.0).advantages[0, 0])
+
+    assert first(baseline="none") == 1.0
+    assert first() == pytest.approx(1.0 - 0.625)
+    assert first(baseline="group_mean") == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("module", "config"),
+    [
+        (ppo, PpoConfig(reduction="constant")),
+        (grpo, GrpoConfig()),
+        (grpo, GrpoConfig(surrogate="cispo")),
+        (grpo, GrpoConfig(ratio="sequence")),
+        (reinforce, ReinforceConfig(surrogate="clipped")),
+    ],
+)
+def test_every_surrogate_is_reinforce_at_ratio_one(module, config):
+    made = grpo.prepare(rollouts(), GrpoConfig(), kl_coef=0.3)
+    plain = gradient_of(reinforce, ReinforceConfig(), made, OLD)
+    torch.testing.assert_close(gradient_of(module, config, made, OLD), plain)
+
+
+def test_gspo_moves_all_tokens_of_a_response_by_its_mean_log_ratio():
+    config = GrpoConfig(preset="gspo", clip_low=0.5, clip_high=0.5)
+    made = grpo.prepare(rollouts(), config, kl_coef=0.0)
+    moved = OLD + torch.tensor([0.3, -0.1, 0.1])
+    ratio = torch.tensor([0.3 / 3, 0.3, 0.2 / 2, 0.3 / 3]).exp()
+    lengths = MASK.sum(1)
+    by_hand = -(ratio * made.advantages[:, 0] / lengths / 4)[:, None] * MASK
+    torch.testing.assert_close(gradient_of(grpo, config, made, moved), by_hand)
+    tight = GrpoConfig(preset="gspo")
+    gradient = gradient_of(grpo, tight, made, moved)
+    assert torch.equal(gradient.abs().sum(1) > 0, made.advantages[:, 0] < 0)
+
+
+def test_cispo_keeps_a_token_that_ppo_drops_at_the_weight_of_its_bound():
+    bounds = {"clip_low": 0.2, "clip_high": 0.28, "reduction": "token_mean"}
+    made = grpo.prepare(rollouts(), GrpoConfig(), kl_coef=0.0)
+    moved = OLD + 1.0
+    kept = gradient_of(grpo, GrpoConfig(surrogate="cispo", **bounds), made, moved)
+    torch.testing.assert_close(kept, -1.28 * made.advantages / MASK.sum())
+    dropped = gradient_of(grpo, GrpoConfig(**bounds), made, moved)
+    assert torch.equal(dropped[MASK] == 0, made.advantages[MASK] > 0)
+    metrics = grpo.loss(outputs(moved), made, GrpoConfig(surrogate="cispo"), kl_coef=0.0).metrics
+    assert metrics.values()["policy/clip_fraction"] == 1.0
+
+
+def test_online_dpo_is_dpo_on_labels_of_the_scores_with_groups_counted_once():
+    config = OnlineDpoConfig(beta=0.5, noise=2.0, missing_eos_penalty=0)
+    three = replace(rollouts(), group_index=torch.tensor([0, 0, 0, 1]))
+    with pytest.raises(ValueError, match="at least 2"):
+        online_dpo.prepare(three, config, kl_coef=0.1)
+    made = online_dpo.prepare(rollouts(), config, kl_coef=0.1)
+    loss = online_dpo.loss(outputs(OLD), made, config, kl_coef=0.1)
+    first, second = 0.5 * (K1[0] - K1[1]), 0.5 * (K1[3] - K1[2])
+
+    def labeled(h, difference):
+        p = torch.sigmoid(torch.tensor(difference / 2.0))
+        return -(p * h.sigmoid().log() + (1 - p) * (-h).sigmoid().log())
+
+    expected = labeled(first, 2.0) + labeled(second, 1.5)
+    assert float(loss.sum) == pytest.approx(float(expected), rel=1e-5)
+    assert loss.weight == 2
+    assert config.kl.coef == 1.0
 
 
 def test_taking_rows_keeps_what_belongs_to_them():

@@ -4,6 +4,7 @@ import pytest
 
 from palate.config.errors import ConfigError
 from palate.config.load import load_stage
+from palate.config.presets import PRESETS
 from palate.config.rules import check, references
 from palate.config.stages import STAGES, EvaluateConfig
 
@@ -13,7 +14,7 @@ def test_defaults_are_consistent(stage: str) -> None:
     assert check(STAGES[stage]()) == []
 
 
-@pytest.mark.parametrize("stage", ["ppo", "grpo", "rloo"])
+@pytest.mark.parametrize("stage", ["ppo", "grpo", "reinforce", "rloo"])
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
@@ -34,7 +35,21 @@ def test_on_policy_stages_refuse(stage: str, overrides: list[str], reason: str) 
     [
         ("rloo", ["epochs=2"], "epochs: 2 would reuse rollouts of an older policy"),
         ("rloo", ["minibatches=2"], "minibatches: 2 would reuse rollouts of an older policy"),
-        ("rloo", ["clip_high=0.3"], "clip_high: rloo has no ratio to clip"),
+        ("rloo", ["clip_high=0.3"], "clip_high: unknown key"),
+        ("ppo", ["kl.control=hard", "kl.coef=0"], "kl.coef: hard control multiplies the coeff"),
+        ("rloo", ["kl.control=adaptive", "kl.coef=0"], "so 0 stays 0"),
+        ("ppo", ["kl.control=hard", "reference=ema"], "reference: a budget is a distance from"),
+        ("ppo", ["reference_decay=0.5"], "a frozen reference would ignore it"),
+        ("grpo", ["missing_eos_penalty=0", "overlong_fraction=0.2"], "and that is 0"),
+        ("grpo", ["surrogate=cispo", "ratio=sequence"], "ratio: cispo weighs each token by its"),
+        ("grpo", ["resample_rounds=1"], "no group would ever be replaced"),
+        ("grpo", ["preset=dapo", "kl.coef=0.1"], "no group would ever be replaced"),
+        ("reinforce", ["epochs=2"], "epochs: 2 would reuse rollouts of an older policy"),
+        ("reinforce", ["clip_low=0.1"], "clip_low: there is no ratio to clip"),
+        ("reinforce", ["baseline=group_mean", "k=1"], "a response alone in its group is its mean"),
+        ("reinforce", ["whiten_advantages=true"], "baseline: whiten_advantages subtracts the mean"),
+        ("online_dpo", ["k=1"], "k = 1: expected an integer >= 2"),
+        ("dpo", ["loss=ipo", "margin_coef=1"], "margin_coef: ipo has no margin of its own"),
         ("grpo", ["k=1"], "k = 1: expected an integer >= 2"),
         ("grpo", ["k=1"], "a group of one has nobody to be compared with"),
         ("dpo", ["label_smoothing=0.1"], "label_smoothing: sigmoid does not read it"),
@@ -54,6 +69,11 @@ def test_stages_refuse(stage: str, overrides: list[str], reason: str) -> None:
         ("ppo", ["epochs=4", "minibatches=4"]),
         ("grpo", ["epochs=2"]),
         ("grpo", ["kl.placement=loss", "kl.estimator=k1_cumulative"]),
+        *[("grpo", [f"preset={name}"]) for name in PRESETS["grpo"]],
+        *[("reinforce", [f"preset={name}"]) for name in PRESETS["reinforce"]],
+        ("reinforce", ["surrogate=clipped", "epochs=2", "clip_low=0.1"]),
+        ("online_dpo", ["epochs=2", "reference=ema", "reference_decay=0"]),
+        ("dpo", ["loss=hinge", "margin_coef=1"]),
         ("sample", ["sampling.top_p=0.9"]),
         ("dpo", ["loss=cdpo", "label_smoothing=0.1"]),
         ("pretrain", ["block_tokens=512"]),

@@ -15,16 +15,19 @@ import pytest
 from palate.cli.main import STAGE_VERBS, app
 from palate.config.common import SamplingConfig
 from palate.config.load import load_recipe, load_section, load_stage
+from palate.config.presets import PRESETS
 from palate.config.stages import STAGES
 from palate.feedback.verifiers import VERIFIERS
 from palate.stages.exchange import AS_SAID, JUDGED, UNJUDGED
 from palate.store import formats
 from palate.store.formats import read
+from palate.verify.catalog import QUICK, SLOW
+from palate.verify.checks import Check
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-OBJECTIVES = ("sft", "reward", "ppo", "grpo", "rloo", "dpo")
+OBJECTIVES = ("sft", "reward", "ppo", "grpo", "reinforce", "rloo", "online_dpo", "dpo")
 GENERATED = "<!-- demo -->"
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -118,6 +121,19 @@ def test_every_loss_of_the_dpo_family_is_documented() -> None:
     page = text(DOCS / "dpo.md")
     for loss in STAGES["dpo"].model_fields["loss"].annotation.__args__:
         assert page.count(f"`{loss}`") >= 2, f"{loss} lacks its formula or its optimum"
+
+
+@pytest.mark.parametrize("stage", PRESETS)
+def test_every_preset_is_documented_with_its_source(stage: str) -> None:
+    page = text(DOCS / f"{stage}.md")
+    for preset in PRESETS[stage]:
+        assert preset == "default" or f"| `{preset}` |" in page
+
+
+@pytest.mark.parametrize("check", [*QUICK, *SLOW], ids=lambda check: check.name)
+def test_every_proof_is_documented(check: Check) -> None:
+    page = text(DOCS / "verify.md")
+    assert f"| {check.name} | {check.row} |" in page or f"{check.name}," in page.split("--slow")[-1]
 
 
 @pytest.mark.parametrize("stage", STAGES)

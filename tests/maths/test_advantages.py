@@ -9,7 +9,9 @@ from palate.maths.advantages import (
     group_mean_centered,
     group_standardized,
     leave_one_out,
+    live_groups,
     on_tokens,
+    overlong,
     sequence_rewards,
     token_rewards,
     whitened,
@@ -221,3 +223,16 @@ def test_whitening_keeps_order_and_sign_of_differences():
 def test_whitening_nothing_or_a_constant_is_zero():
     assert whitened(torch.ones(1, 3), torch.zeros(1, 3).bool()).tolist() == [[0.0] * 3]
     assert whitened(torch.ones(1, 3), torch.ones(1, 3).bool()).tolist() == [[0.0] * 3]
+
+
+def test_the_overlong_ramp_is_that_of_dapo():
+    """L_max 20, L_cache 5: nothing up to 15 tokens, then a fifth per token, all at 20."""
+    lengths = torch.tensor([1, 15, 16, 18, 20])
+    ramp = overlong(lengths, longest=20, fraction=0.25)
+    torch.testing.assert_close(ramp, torch.tensor([0.0, 0.0, 0.2, 0.6, 1.0]))
+
+
+def test_groups_are_live_when_any_two_rewards_differ_in_whatever_order_they_stand():
+    rewards = torch.tensor([0.1, 2.0, 0.1, -3.0, 2.0, 0.1, 5.0])
+    groups = torch.tensor([0, 1, 0, 2, 2, 0, 3])
+    assert live_groups(rewards, groups).tolist() == [False, False, True, False]

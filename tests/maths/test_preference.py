@@ -7,11 +7,11 @@ from palate.maths import preference
 from palate.maths.reward import smoothed
 
 SOFT = {
-    "sigmoid": lambda m, p: preference.sigmoid(m, p, beta=0.5),
-    "cdpo": lambda m, p: preference.cdpo(m, p, beta=0.5, smoothing=0.1),
-    "rdpo": lambda m, p: preference.rdpo(m, p, beta=0.5, smoothing=0.1),
+    "sigmoid": lambda m, p: preference.sigmoid(m, p, torch.zeros_like(m), beta=0.5),
+    "cdpo": lambda m, p: preference.cdpo(m, p, torch.zeros_like(m), beta=0.5, smoothing=0.1),
+    "rdpo": lambda m, p: preference.rdpo(m, p, torch.zeros_like(m), beta=0.5, smoothing=0.1),
     "ipo": lambda m, p: preference.ipo(m, p, tau=0.5),
-    "hinge": lambda m, p: preference.hinge(m, p, beta=0.5),
+    "hinge": lambda m, p: preference.hinge(m, p, torch.zeros_like(m), beta=0.5),
     "simpo": lambda m, p: preference.simpo(m, 0 * m, p, beta=0.5, gamma=0.3),
     "orpo": lambda m, p: preference.orpo_odds(-(-m).exp(), -m.exp(), p),
 }
@@ -44,6 +44,17 @@ def test_losses_by_hand_at_margin_one():
     assert got == pytest.approx(expected)
 
 
+def test_an_offset_is_what_the_implicit_reward_has_to_win_by():
+    """-log sigmoid(0.5 m - 0.7), of either order: ODPO; the hinge asks for 1 + 0.7."""
+    one = torch.ones(1, dtype=torch.float64)
+    odpo = preference.sigmoid(one, one, 0.7 * one, beta=0.5)
+    assert odpo.item() == pytest.approx(math.log1p(math.exp(0.2)))
+    tied = preference.sigmoid(one, 0.5 * one, 0.7 * one, beta=0.5)
+    both = math.log1p(math.exp(0.2)) + math.log1p(math.exp(1.2))
+    assert tied.item() == pytest.approx(0.5 * both)
+    assert preference.hinge(one, one, 0.7 * one, beta=0.5).item() == pytest.approx(1.2)
+
+
 def test_ipo_pulls_the_margin_to_half_over_tau():
     margin = torch.tensor([1.0, 5.0, 9.0], dtype=torch.float64, requires_grad=True)
     loss = preference.ipo(margin, torch.ones_like(margin), tau=0.1)
@@ -72,9 +83,11 @@ def test_swapping_chosen_and_rejected_is_swapping_the_label(name):
 
 def test_robust_dpo_on_flipped_labels_is_dpo_on_clean_ones_in_expectation():
     flipped = smoothed(ONES, smoothing=0.2)
-    robust = preference.rdpo(MARGINS, flipped, beta=0.5, smoothing=0.2)
-    clean = preference.sigmoid(MARGINS, ONES, beta=0.5)
-    conservative = preference.cdpo(MARGINS, flipped, beta=0.5, smoothing=0.2)
+    robust = preference.rdpo(MARGINS, flipped, torch.zeros_like(MARGINS), beta=0.5, smoothing=0.2)
+    clean = preference.sigmoid(MARGINS, ONES, torch.zeros_like(MARGINS), beta=0.5)
+    conservative = preference.cdpo(
+        MARGINS, flipped, torch.zeros_like(MARGINS), beta=0.5, smoothing=0.2
+    )
     assert torch.allclose(robust, clean, atol=1e-12)
     assert (conservative - clean).abs().max() > 0.1
 

@@ -11,6 +11,7 @@ from palate.maths.reward import (
     cumulative_logit,
     davidson,
     plackett_luce,
+    preferred,
     smoothed,
     unsmoothed,
 )
@@ -185,3 +186,10 @@ def test_population_cumulative_logit_recovers_rewards_and_thresholds():
     steps = torch.cat([fit[4:5], fit[5:].exp()]).cumsum(0)
     assert (fit[:4] - fit[:4].mean() - truth).abs().max() < 1e-5
     assert (steps - THRESHOLDS).abs().max() < 1e-5
+
+
+def test_a_label_is_a_logistic_of_the_difference_and_a_comparison_without_noise():
+    difference = torch.tensor([-2.0, 0.0, 2.0])
+    expected = [1 / (1 + math.exp(d)) for d in (0.5, 0.0, -0.5)]
+    assert preferred(difference, noise=4.0).tolist() == pytest.approx(expected)
+    assert preferred(difference, noise=0.0).tolist() == [0.0, 0.5, 1.0]

@@ -392,11 +392,11 @@ def pairs(*size, seed=0):
 
 SOFT = torch.tensor([1.0, 0.0, 0.5, 0.8, 1.0, 0.3], dtype=torch.float64)
 MARGIN_LOSSES = {
-    "sigmoid": lambda m: preference.sigmoid(m, SOFT, beta=0.3),
-    "cdpo": lambda m: preference.cdpo(m, SOFT, beta=0.3, smoothing=0.1),
-    "rdpo": lambda m: preference.rdpo(m, SOFT, beta=0.3, smoothing=0.1),
+    "sigmoid": lambda m: preference.sigmoid(m, SOFT, torch.zeros_like(m), beta=0.3),
+    "cdpo": lambda m: preference.cdpo(m, SOFT, torch.zeros_like(m), beta=0.3, smoothing=0.1),
+    "rdpo": lambda m: preference.rdpo(m, SOFT, torch.zeros_like(m), beta=0.3, smoothing=0.1),
     "ipo": lambda m: preference.ipo(m, SOFT, tau=0.1),
-    "hinge": lambda m: preference.hinge(m, SOFT, beta=0.3),
+    "hinge": lambda m: preference.hinge(m, SOFT, torch.zeros_like(m), beta=0.3),
     "bradley_terry": lambda m: reward.bradley_terry(m, SOFT, torch.full_like(m, 0.2)),
     "davidson": lambda m: reward.davidson(m, torch.tensor([1, -1, 0, 1, 0, -1]), nu=0.7),
     "cumulative_logit": lambda m: reward.cumulative_logit(
@@ -447,7 +447,7 @@ def test_dpo_gradient_is_the_weighted_difference_of_log_probability_gradients(th
     policy, ref = masked_sum(everything(theta), MASK), masked_sum(REF, MASK)
     log_ratio = policy - ref
     margin = preference.margin(log_ratio[[winner]], log_ratio[[loser]])
-    loss = preference.sigmoid(margin, torch.ones_like(margin), beta=beta)
+    loss = preference.sigmoid(margin, torch.ones_like(margin), torch.zeros_like(margin), beta=beta)
     weight = beta * torch.sigmoid(-beta * margin.detach())
     analytic = -weight * (gradient(policy[winner], theta) - gradient(policy[loser], theta))
     assert error(gradient(loss.sum(), theta), analytic) < 1e-12

@@ -72,6 +72,19 @@ batch_prompts = 4
 k = 2
 sampling = { max_tokens = 12 }
 lora = { rank = 2 }
+reference = "ema"
+
+[reinforce]
+preset = "reinforce++"
+steps = 2
+batch_prompts = 4
+sampling = { max_tokens = 12 }
+
+[online_dpo]
+steps = 2
+batch_prompts = 4
+sampling = { max_tokens = 12 }
+reference = "ema"
 
 [dpo]
 batch_groups = 4
@@ -127,12 +140,12 @@ def test_every_stage_leaves_a_manifest_that_names_its_inputs_by_hash(finished):
 def test_a_second_run_does_nothing_and_an_override_reruns_only_what_depends_on_it(finished):
     before = {p: p.stat().st_mtime_ns for p in finished.rglob("manifest.json")}
     text = run(finished)
-    assert text.count("finished before, skipped") == 13
+    assert text.count("finished before, skipped") == 15
     assert before == {p: p.stat().st_mtime_ns for p in finished.rglob("manifest.json")}
 
 
 def test_policies_and_reward_models_load_with_plain_transformers_and_talk(finished):
-    for name in ("pretrain", "sft", "dpo", "ppo", "rloo"):
+    for name in ("pretrain", "sft", "dpo", "ppo", "rloo", "reinforce", "online_dpo"):
         folder = stage(finished, name) / "model"
         model = AutoModelForCausalLM.from_pretrained(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from palate.batches.groups import TokenGroup
 from palate.config.common import ComputeConfig, PromptConfig
 from palate.config.stages import (
+    AnyOnPolicyConfig,
     DpoConfig,
     EvaluateConfig,
     GrpoConfig,
     JudgeConfig,
+    OnlineDpoConfig,
     PpoConfig,
     PrepareConfig,
     PretrainConfig,
+    ReinforceConfig,
     ReportConfig,
     RewardConfig,
     RlooConfig,
@@ -33,7 +36,6 @@ from palate.stages.doctor.places import REWARD_MODEL, place_of, promised, stage_
 from palate.stages.doctor.verdicts import Exam, attempt, counted, ok, warning
 from palate.stages.pretrain import pieces
 from palate.store import formats
-from palate.training.improve import OnPolicyConfig
 
 _JUDGED = 64
 
@@ -50,7 +52,7 @@ def examine(config: StageConfig, case: Case) -> Exam[Memory | None]:
             return (yield from _pretrain(config, case))
         case SftConfig() | RewardConfig() | DpoConfig():
             return (yield from _fixed(config, case))
-        case PpoConfig() | GrpoConfig() | RlooConfig():
+        case PpoConfig() | GrpoConfig() | ReinforceConfig() | RlooConfig() | OnlineDpoConfig():
             return (yield from _online(config, case))
         case SampleConfig():
             yield from _sample(config, case)
@@ -145,7 +147,7 @@ def _asked_later(source: str, case: Case) -> Exam[Material[Prompt] | None]:
     return None
 
 
-def _online(config: OnPolicyConfig, case: Case) -> Exam[Memory | None]:
+def _online(config: AnyOnPolicyConfig, case: Case) -> Exam[Memory | None]:
     rows = yield from attempt(materials.prompts(config, case))
     prompts = rows.rows if rows else ()
     if prompts:
@@ -165,11 +167,16 @@ def _online(config: OnPolicyConfig, case: Case) -> Exam[Memory | None]:
         judge = yield from attempt(case.blueprints.exam(config.reward, REWARD_MODEL))
     if model is None:
         return None
-    return loads.online_memory(config, model.outline, groups, judge.outline if judge else None)
+    maker = case.recipe.stages.get(stage_name(config.reward))
+    lora = None
+    if isinstance(maker, RewardConfig) and loads.on_one_backbone(config, maker):
+        lora = maker.lora
+    reward = judge.outline if judge else None
+    return loads.online_memory(config, model.outline, groups, reward, reward_lora=lora)
 
 
 def _rehearsal(
-    config: OnPolicyConfig, model: Blueprint, prompts: Sequence[Prompt], case: Case
+    config: AnyOnPolicyConfig, model: Blueprint, prompts: Sequence[Prompt], case: Case
 ) -> Exam[list[Group]]:
     """Responses of the policy, if it is there; one that stands in for it writes nothing of use."""
     if not model.is_small:
@@ -180,7 +187,7 @@ def _rehearsal(
 
 
 def _reward(
-    config: OnPolicyConfig, prompts: Sequence[Prompt], written: Sequence[Group], case: Case
+    config: AnyOnPolicyConfig, prompts: Sequence[Prompt], written: Sequence[Group], case: Case
 ) -> Exam[None]:
     yield from trial.with_references(config.reward, prompts)
     scorer = yield from trial.open_function(config.reward, case, config.prompt, config.compute)

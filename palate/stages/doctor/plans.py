@@ -2,22 +2,20 @@
 
 import math
 
-from palate.config.common import KlConfig
+from palate.config import objectives
 from palate.config.stages import (
+    AnyOnPolicyConfig,
     DpoConfig,
-    GrpoConfig,
-    PpoConfig,
     PreferenceLoss,
     PretrainConfig,
     RewardConfig,
     SftConfig,
 )
-from palate.stages.doctor.verdicts import Exam, Finding, Level, counted, ok, problem, warning
-from palate.training.improve import OnPolicyConfig
+from palate.stages.doctor.verdicts import Exam, counted, ok, problem, warning
 from palate.training.order import num_updates
 
 
-def online_plan(config: OnPolicyConfig, prompts: int) -> Exam[None]:
+def online_plan(config: AnyOnPolicyConfig, prompts: int) -> Exam[None]:
     """Rollouts, minibatches and updates of a stage that draws from so many prompts."""
     batch = min(config.batch_prompts, prompts)
     size = math.ceil(batch / config.minibatches)
@@ -71,87 +69,19 @@ def _passes(n: float) -> str:
     return f"{n:.3g} {'pass' if n == 1 else 'passes'}"
 
 
-_REGULARIZED = (
-    "maximizes E[score] - coef * KL(policy || reference) over whole responses; "
-    "the optimum is reference * exp(score / coef) / Z"
-)
-_LATER = "it leaves out what a token does to the KL of later tokens"
-OBJECTIVES: dict[tuple[str, str], tuple[Level, str]] = {
-    ("reward", "k1"): ("ok", f"k1 in the reward {_REGULARIZED}"),
-    ("loss", "k1_cumulative"): ("ok", f"cumulative k1 in the loss {_REGULARIZED}"),
-    ("loss", "k3_cumulative"): ("ok", f"cumulative k3 in the loss {_REGULARIZED}"),
-    ("loss", "k2"): (
-        "warning",
-        f"k2 per token in the loss is not the KL-regularized objective: {_LATER}; each token goes "
-        "to reference * exp(Q / coef) with Q the mean score to come (tree-k2)",
-    ),
-    ("loss", "k3"): (
-        "warning",
-        f"k3 per token in the loss is not the KL-regularized objective: {_LATER} and pulls as the "
-        "forward KL does; each token goes to coef * reference / (lambda - Q) (tree-k3)",
-    ),
-    ("loss", "k1"): (
-        "problem",
-        "k1 in the loss regularizes nothing: its expected gradient is zero, and the policy "
-        "collapses to the highest score",
-    ),
-}
-"""What each (placement, estimator) optimizes (Tang and Munos 2025, arXiv:2506.09477)."""
-
-
-def objective(config: OnPolicyConfig) -> Exam[None]:
-    """One sentence on what the KL settings optimize, and what bends it."""
-    kl = config.kl
-    level, text = OBJECTIVES[kl.placement, kl.estimator]
-    if kl.coef == 0:
-        yield warning(
-            "objective: kl.coef = 0 maximizes E[score] alone, which over-optimizes a learned "
-            "reward; no controller moves it away from 0",
-            "set kl.coef above 0",
-        )
-        return
-    remedy = (
-        "" if level == "ok" else 'set kl.placement = "reward", or kl.estimator = "k1_cumulative"'
-    )
-    yield Finding(level=level, text=f"objective: {text} (coef {_coefficient(kl)})", remedy=remedy)
-    if isinstance(config, GrpoConfig) and kl.placement == "loss":
-        yield from _bent(config)
-    if isinstance(config, PpoConfig) and config.gamma < 1:
-        yield warning(
-            f"gamma = {config.gamma} discounts the score at the end and the KL of later tokens",
-            "set gamma = 1",
-        )
-
-
-def _coefficient(kl: KlConfig) -> str:
-    match kl.control:
-        case "soft":
-            return f"= {kl.coef:g}"
-        case "adaptive":
-            return f"from {kl.coef:g}, steered to a KL of {kl.target:g} nats"
-        case "hard":
-            return f"from {kl.coef:g}, raised until the certified KL is at most {kl.target:g} nats"
-
-
-def _bent(config: GrpoConfig) -> Exam[None]:
-    """With the KL in the loss, what scales the advantage scales the coefficient the other way."""
-    if config.scale != "none":
-        yield warning(
-            f'scale = "{config.scale}" divides the score but not the KL by a standard deviation: '
-            "the effective coef is coef * std",
-            'set scale = "none", or kl.placement = "reward"',
-        )
-    elif config.baseline == "group_mean":
-        yield warning(
-            f"a group mean that includes the response itself makes the effective coef "
-            f"{config.k}/{config.k - 1} of kl.coef",
-            'set baseline = "leave_one_out"',
-        )
-    if config.reduction == "sequence_mean":
-        yield warning(
-            "sequence_mean weighs tokens of short responses more, which moves the optimum",
-            'set reduction = "constant"',
-        )
+def objective(config: AnyOnPolicyConfig) -> Exam[None]:
+    """One sentence on what the KL settings optimize, and what else moves that."""
+    text = f"objective: {objectives.objective(config)}"
+    if config.kl.coef == 0:
+        yield warning(text, "set kl.coef above 0")
+    elif objectives.PLACED[config.kl.placement, config.kl.estimator].exact:
+        yield ok(text)
+    else:
+        remedy = 'set kl.placement = "reward", or kl.estimator = "k1_cumulative"'
+        refused = config.kl.estimator == "k1"
+        yield problem(text, remedy) if refused else warning(text, remedy)
+    for caveat in objectives.caveats(config):
+        yield warning(caveat.text, caveat.remedy)
 
 
 PREFERENCE_OBJECTIVES: dict[PreferenceLoss, str] = {

@@ -10,6 +10,7 @@ import palate
 from palate.batches.groups import token_group
 from palate.batches.padding import padded, response_mask
 from palate.config.common import ComputeConfig, PromptConfig
+from palate.config.stages import AnyOnPolicyConfig
 from palate.feedback.functions import parse_function
 from palate.interfaces import Rollout, Scorer
 from palate.maths.kl import k1
@@ -23,7 +24,6 @@ from palate.stages.doctor.places import place_of, stage_name
 from palate.stages.doctor.verdicts import Exam, Finding, T, counted, ok, problem, warning
 from palate.stages.policies import OpenPolicy, names_model, open_scorer, with_reference
 from palate.store.errors import DataError
-from palate.training.improve import OnPolicyConfig
 from palate.training.learner import read_all
 
 _PROMPTS, _K, _TOKENS = 6, 4, 64
@@ -69,7 +69,7 @@ def open_function(
 
 
 def rehearsed(
-    config: OnPolicyConfig, blueprint: Blueprint, prompts: Sequence[Prompt], case: Case
+    config: AnyOnPolicyConfig, blueprint: Blueprint, prompts: Sequence[Prompt], case: Case
 ) -> Exam[list[Group]]:
     """Sample a few responses; compare sampler with learner, and the policy with its reference."""
     policy, reference = with_reference(
@@ -97,7 +97,7 @@ def rehearsed(
     ]
 
 
-def _opened(config: OnPolicyConfig, blueprint: Blueprint) -> OpenPolicy:
+def _opened(config: AnyOnPolicyConfig, blueprint: Blueprint) -> OpenPolicy:
     device = pick_device(config.compute.device)
     network = blueprint.open(device)
     return OpenPolicy(
