@@ -1,7 +1,7 @@
 """Comparisons into a database and out of it: rows per second, peak memory, and whether old rows
 cost anything.
 
-python benchmarks/exchange.py [ROWS]: the default is 1,000,000 rows; each step is a process of its
+python benchmarks/exchange.py [ROWS]: the default is 100,000 rows; each step is a process of its
 own, so that its peak memory is its own.
 """
 
@@ -71,7 +71,7 @@ def measured(step, path: Path, url: str) -> tuple[float, float]:
 
 def main() -> None:
     """Print one line per step."""
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     print(f"{platform.machine()}, {os.cpu_count()} cores, {rows:,} comparisons")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
