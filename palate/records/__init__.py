@@ -13,9 +13,12 @@ from palate.records.conversation import (
 )
 from palate.records.judgement import (
     Choice,
+    JudgedGroup,
+    JudgeKind,
     Judgement,
     Preference,
     PreferenceGroup,
+    Preferences,
     Ranking,
     Rating,
     Scores,
@@ -23,6 +26,7 @@ from palate.records.judgement import (
     Tie,
     Unpaired,
     Verdict,
+    judge_kind,
     preferences_of,
 )
 
@@ -31,11 +35,14 @@ __all__ = [
     "Demonstration",
     "Group",
     "GroupId",
+    "JudgeKind",
+    "JudgedGroup",
     "Judgement",
     "JudgementId",
     "Message",
     "Preference",
     "PreferenceGroup",
+    "Preferences",
     "Prompt",
     "PromptId",
     "Ranking",
@@ -50,6 +57,7 @@ __all__ = [
     "Unpaired",
     "Verdict",
     "content_id",
+    "judge_kind",
     "preferences_of",
     "user_prompt",
 ]
