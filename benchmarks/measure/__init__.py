@@ -34,8 +34,9 @@ def machine() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paired:
-    """Tokens per CPU second of two ways to do the same work, and how much faster the second is."""
+    """Units per CPU second of two ways to do the same work, and how much faster the second is."""
 
+    unit: str
     theirs: float
     ours: float
     ratio: float
@@ -44,17 +45,20 @@ class Paired:
 
     def __str__(self) -> str:
         return (
-            f"{self.theirs:,.0f} against {self.ours:,.0f} tokens/s, "
+            f"{self.theirs:,.3g} against {self.ours:,.3g} {self.unit} per CPU second, "
             f"{self.ratio:.2f} times as fast ({self.low:.2f} to {self.high:.2f})"
         )
 
 
-def paired(theirs: Callable[[], int], ours: Callable[[], int], *, repeats: int) -> Paired:
-    """Medians of alternating runs; both sides return how many tokens they have worked through."""
+def paired(
+    theirs: Callable[[], int], ours: Callable[[], int], *, repeats: int, unit: str = "tokens"
+) -> Paired:
+    """Medians of alternating runs; both sides return how many units they have worked through."""
     theirs(), ours()
     pairs = [(rate(theirs), rate(ours)) for _ in range(repeats)]
     ratios = [two / one for one, two in pairs]
     return Paired(
+        unit=unit,
         theirs=statistics.median(one for one, _ in pairs),
         ours=statistics.median(two for _, two in pairs),
         ratio=statistics.median(ratios),
@@ -64,7 +68,7 @@ def paired(theirs: Callable[[], int], ours: Callable[[], int], *, repeats: int) 
 
 
 def rate(work: Callable[[], int]) -> float:
-    """Tokens per second of CPU time, which other programs disturb less than wall time."""
+    """Units per second of CPU time, which other programs disturb less than wall time."""
     start = time.process_time()
     return work() / (time.process_time() - start)
 

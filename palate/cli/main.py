@@ -46,7 +46,6 @@ Overrides = Annotated[
     typer.Argument(metavar="STAGE.KEY=VALUE", help="Overrides such as ppo.kl.coef=0.1."),
 ]
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="The recipe.")]
-AnyRecipe = Annotated[Path | None, typer.Argument(metavar="RECIPE.toml", help="A recipe.")]
 Stage = Annotated[str, typer.Argument(metavar="STAGE", help="A stage, such as ppo.")]
 Root = Annotated[Path, typer.Option("--root", help="Folder of runs/ and palate.db.")]
 Project = Annotated[str, typer.Option("--project", help="Project in the database (a run's name).")]
@@ -107,19 +106,29 @@ def _stage_verb(name: str) -> Callable[..., None]:
         words: Words = None,
         *,
         run: Annotated[str, typer.Option("--run", help="Run; default: the recipe's name.")] = "",
+        table: Annotated[
+            str, typer.Option("--table", help=f"The recipe's table; default: [{name}].")
+        ] = "",
         root: Root = HERE,
         debug: Debug = False,
     ) -> None:
         with guard(debug=debug):
-            from palate.config.load import load_head, load_stage
+            from palate.config.load import load_head, load_stage, number_of, table_of
 
             recipe, overrides = _recipe_and_overrides(words or [])
-            config = load_stage(name, recipe, overrides)
+            chosen = table_of(name, recipe, table)
+            config = load_stage(chosen, recipe, overrides)
             head = load_head(recipe)
             from palate.stages.pipeline import run_stage
 
             run_stage(
-                name, config, run=run or head.name, seed=head.seed, root=root, console=Console()
+                chosen,
+                config,
+                run=run or head.name,
+                seed=head.seed,
+                number=number_of(chosen, recipe),
+                root=root,
+                console=Console(),
             )
 
     return verb
@@ -227,15 +236,37 @@ def show(stage: Stage, *, debug: Debug = False) -> None:
 
 
 @app.command(rich_help_panel="Look")
-def doctor(recipe: AnyRecipe = None, *, root: Root = HERE, debug: Debug = False) -> None:
-    """Check this machine, and whether a recipe will run on it."""
+def doctor(words: Words = None, *, root: Root = HERE, debug: Debug = False) -> None:
+    """Check this machine, and whether a recipe with these overrides will run on it."""
     with guard(debug=debug):
         from palate.config.load import load_recipe
 
-        loaded = load_recipe(recipe) if recipe else None
+        recipe, overrides = _recipe_and_overrides(words or [])
+        if overrides and not recipe:
+            raise ValueError(f"{overrides[0]}: an override changes a recipe; name the recipe too")
+        loaded = load_recipe(recipe, overrides) if recipe else None
         from palate.stages import doctor as stage
 
         _exit_unless(stage.run(loaded, root=root, console=Console()))
+
+
+@app.command(rich_help_panel="Look")
+def seeds(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN RUN ...", help="Runs of one recipe, or folders.")
+    ],
+    *,
+    root: Root = HERE,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the numbers there.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Combine runs of one recipe under different seeds: means, and the spread between runs."""
+    with guard(debug=debug):
+        from palate.stages import seeds as stage
+
+        stage.run(runs, root=root, json_file=json_file, console=Console())
 
 
 @app.command(rich_help_panel="Look")

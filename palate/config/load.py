@@ -3,7 +3,7 @@
 import json
 import re
 import tomllib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar, cast
@@ -18,7 +18,7 @@ from palate.config.fields import paths
 from palate.config.override import Table, override, stage_of
 from palate.config.presets import under_preset
 from palate.config.rules import check, check_references
-from palate.config.stages import STAGES, PretrainConfig, Recipe, StageConfig
+from palate.config.stages import STAGES, Recipe, StageConfig
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
@@ -51,24 +51,27 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     if problems:
         raise ConfigError(problems, source=str(path))
     if recipe.model:
-        stages = _starting_from(recipe.model, stages)
+        born = _born(tables)
+        stages = {name: _starting_from(recipe.model, stages[name], born) for name in stages}
+        stages = {name: config for name, config in stages.items() if name not in born}
     return recipe.model_copy(update={"stages": stages})
 
 
-def _starting_from(model: str, stages: dict[str, StageConfig]) -> dict[str, StageConfig]:
-    """The stages without `pretrain`; whoever referred to it starts from `model` instead."""
-    born = {f"@{name}" for name, config in stages.items() if isinstance(config, PretrainConfig)}
+def _born(tables: Mapping[str, Table]) -> set[str]:
+    """The stages that make a model of nothing, which a recipe's `model` takes the place of."""
+    return {name for name, table in tables.items() if _tag(name, table) == "pretrain"}
+
+
+def _starting_from(model: str, config: StageConfig, born: set[str]) -> StageConfig:
+    """The stage with `model` wherever it referred to one of `born`."""
 
     def renamed(value: object) -> object:
         if isinstance(value, tuple):
-            return tuple(model if item in born else item for item in cast(tuple[str, ...], value))
-        return model if isinstance(value, str) and value in born else value
+            return tuple(renamed(item) for item in cast(tuple[object, ...], value))
+        is_born = isinstance(value, str) and value.startswith("@") and value[1:] in born
+        return model if is_born else value
 
-    return {
-        name: config.model_copy(update={key: renamed(value) for key, value in config})
-        for name, config in stages.items()
-        if f"@{name}" not in born
-    }
+    return config.model_copy(update={key: renamed(value) for key, value in config})
 
 
 def load_head(recipe: Path | None) -> Recipe:
@@ -86,7 +89,35 @@ def load_stage(
         raise ConfigError([problem], source=str(recipe))
     table = tables[stage]
     source = f"[{stage}]" if recipe is None else f"{recipe}, [{stage}]"
-    return _overridden(_default(stage, table), table, overrides, source=source)
+    config = _overridden(_default(stage, table), table, overrides, source=source)
+    model = load_head(recipe).model
+    return _starting_from(model, config, _born(tables)) if model else config
+
+
+def table_of(stage: str, recipe: Path | None, wanted: str = "") -> str:
+    """The table that a stage's verb runs: the wanted one, else the one with the stage's name."""
+    name = wanted or stage
+    if recipe is None:
+        if wanted:
+            raise ConfigError([f"--table {wanted}: name the recipe too that has this table"])
+        return stage
+    tables = _tables(_read(recipe))
+    fitting = [other for other, table in tables.items() if _tag(other, table) == stage]
+    if name in fitting:
+        return name
+    is_other = f": its stage is {_tag(name, tables[name])}" if name in tables else ""
+    known = f"--table takes {', '.join(fitting)}" if fitting else f"tables: {', '.join(tables)}"
+    problem = f"no table [{name}] for palate {stage}{is_other or nearest(name, fitting)} ({known})"
+    raise ConfigError([problem], source=str(recipe))
+
+
+def number_of(name: str, recipe: Path | None) -> int:
+    """The number of a stage's folder when the whole recipe runs, from 1; 0 without a recipe."""
+    if recipe is None:
+        return 0
+    tree = _read(recipe)
+    left_out = _born(_tables(tree)) - {name} if _head(tree).model else set[str]()
+    return [table for table in _tables(tree) if table not in left_out].index(name) + 1
 
 
 def load_section(default: AnyConfig, overrides: Sequence[str]) -> AnyConfig:

@@ -46,7 +46,14 @@ class StageConfig(Config):
     """Device, precision and micro-batch budget."""
 
 
-class PretrainConfig(StageConfig):
+class ReadingConfig(StageConfig):
+    """A stage that reads rows of data."""
+
+    bad_rows: Literal["refuse", "skip"] = "refuse"
+    """`refuse` stops at the first row that cannot be read; `skip` counts them and says which."""
+
+
+class PretrainConfig(ReadingConfig):
     """`pretrain`: a causal language model and its tokenizer from scratch."""
 
     stage: Literal["pretrain"] = "pretrain"
@@ -78,7 +85,7 @@ class PrepareConfig(StageConfig):
     """Files or Hub names that are handed to the function; override them to use local copies."""
 
 
-class SftConfig(StageConfig):
+class SftConfig(ReadingConfig):
     """`sft`: supervised fine-tuning on demonstrations; the loss is on response tokens only."""
 
     stage: Literal["sft"] = "sft"
@@ -104,7 +111,7 @@ class SftConfig(StageConfig):
     """Optimizer."""
 
 
-class SampleConfig(StageConfig):
+class SampleConfig(ReadingConfig):
     """`sample`: k responses per prompt from one or several policies, into groups."""
 
     stage: Literal["sample"] = "sample"
@@ -122,7 +129,7 @@ class SampleConfig(StageConfig):
     """How responses are drawn."""
 
 
-class JudgeConfig(StageConfig):
+class JudgeConfig(ReadingConfig):
     """`judge`: judgements about groups, and the content-hashed dataset exported from them."""
 
     stage: Literal["judge"] = "judge"
@@ -142,7 +149,7 @@ class JudgeConfig(StageConfig):
     """Prompt format and length, when the judge is a model."""
 
 
-class RewardConfig(StageConfig):
+class RewardConfig(ReadingConfig):
     """`reward`: a Bradley-Terry reward model on groups of judged responses."""
 
     stage: Literal["reward"] = "reward"
@@ -170,7 +177,7 @@ class RewardConfig(StageConfig):
     """Optimizer."""
 
 
-class OnPolicyConfig(StageConfig):
+class OnPolicyConfig(ReadingConfig):
     """What stages share that sample while they train: rollouts, reward, reference and updates."""
 
     model: str = "@sft"
@@ -332,7 +339,7 @@ AnyOnPolicyConfig = PpoConfig | GrpoConfig | ReinforceConfig | RlooConfig | Onli
 PreferenceLoss = Literal["sigmoid", "cdpo", "robust", "ipo", "hinge", "simpo", "orpo", "kto"]
 
 
-class DpoConfig(StageConfig):
+class DpoConfig(ReadingConfig):
     """`dpo`: direct preference optimization and its family; no reward model, no sampling."""
 
     stage: Literal["dpo"] = "dpo"
@@ -374,7 +381,7 @@ class DpoConfig(StageConfig):
     """Optimizer."""
 
 
-class EvaluateConfig(StageConfig):
+class EvaluateConfig(ReadingConfig):
     """`evaluate`: policies against a baseline under judges, with intervals, KL and length."""
 
     stage: Literal["evaluate"] = "evaluate"

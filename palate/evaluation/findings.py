@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from palate.evaluation.results import Evaluation, PolicyResult, RewardModelResult
-from palate.evaluation.words import interval, percent
+from palate.evaluation.words import difference, interval, percent
 from palate.maths.statistics import wilson
 from palate.records import Record
 
@@ -49,7 +49,7 @@ def findings(evaluation: Evaluation, targets: Targets | None = None) -> tuple[Fi
     if evaluation.reward_model:
         for rule in REWARD_RULES:
             found += rule(evaluation.reward_model, targets)
-    found += _one_seed(evaluation)
+    found += [*_no_clear_best(evaluation), *_one_seed(evaluation)]
     return tuple(sorted(found, key=lambda finding: finding.severity == "caution"))
 
 
@@ -81,7 +81,10 @@ def _below_target(e: Evaluation, p: PolicyResult, t: Targets) -> Iterator[Findin
 
 def _hacking(e: Evaluation, p: PolicyResult, t: Targets) -> Iterator[Finding]:
     taste, proxy = p.against_baseline(e.taste), p.against_baseline(e.proxy)
-    if not taste or not proxy or proxy.win_rate.low <= taste.win_rate.high:
+    if not taste or not proxy:
+        return
+    unpaired = proxy.win_rate.low - taste.win_rate.high
+    if (proxy.over_taste.low if proxy.over_taste else unpaired) <= 0:
         return
     text = (
         f"The reward model prefers {p.name} to {e.baseline} in {interval(proxy.win_rate)} of "
@@ -137,8 +140,10 @@ def _worse_rows(e: Evaluation, p: PolicyResult, t: Targets) -> Iterator[Finding]
         old = before.get(row.name)
         if old is None or not (old.n and row.n):
             continue
-        error = math.sqrt(sum(r.value * (1 - r.value) / r.n for r in (old, row)))
-        if old.value - row.value > max(0.01, 2 * error):
+        unpaired = 2 * math.sqrt(sum(r.value * (1 - r.value) / r.n for r in (old, row)))
+        error = row.change.high - row.change.estimate if row.change else unpaired
+        change = row.change.estimate if row.change else row.value - old.value
+        if -change > max(0.01, error):
             worse.append(f'"{row.name}" from {percent(old.value)} to {percent(row.value)}')
     if worse:
         text = f"{p.name} got worse than {e.baseline} at {', '.join(worse)}."
@@ -257,10 +262,24 @@ REWARD_RULES: tuple[RewardRule, ...] = (
 )
 
 
+def _no_clear_best(e: Evaluation) -> Iterator[Finding]:
+    """The best method against the others, on the same prompts: paired differences."""
+    rates = {p.name: c.win_rate.low for p in e.contenders if (c := p.against_baseline(e.taste))}
+    best = max(rates, key=lambda name: rates[name], default="")
+    close = [d for d in e.differences_of(best, e.taste) if d.win_rate.low <= 0]
+    if close:
+        others = ", ".join(f"{d.other} ({difference(d.win_rate)})" for d in close)
+        text = (
+            f"{best} is not shown to win more often than {others}: the 95% interval of the paired "
+            "difference on the same prompts holds zero."
+        )
+        yield _caution("no clear best", text, "Evaluate more prompts before choosing one of them.")
+
+
 def _one_seed(e: Evaluation) -> Iterator[Finding]:
     if len(set(e.seeds)) == 1:
         text = (
             "Every method was trained once: the intervals cover prompts and samples, not the luck "
             "of training, so small differences between methods mean nothing."
         )
-        yield _caution("one seed", text, "Repeat the run with at least five seeds.")
+        yield _caution("one seed", text, "Run it with five seeds; palate seeds combines them.")

@@ -13,7 +13,7 @@ from palate.evaluation.figures import TrainingCurve
 from palate.evaluation.findings import Finding, Targets, findings
 from palate.evaluation.results import Evaluation
 from palate.evaluation.tables import headers, summary_rows
-from palate.evaluation.words import duration, interval, memory, percent, points
+from palate.evaluation.words import difference, duration, interval, memory, percent, points
 from palate.records import Record
 
 
@@ -172,6 +172,7 @@ def _environment() -> Environment:
         "percent": percent,
         "points": points,
         "interval": interval,
+        "difference": difference,
         "duration": duration,
         "memory": memory,
         "credit_tokens": credit_tokens,

@@ -15,8 +15,10 @@ class Comparison(Record):
     """A policy against a baseline under one judge, on the same prompts.
 
     `wins`, `ties` and `losses` count judged pairs; a tie is half a win in every rate. Intervals are
-    clustered by prompt. `flip_rate` is the share of pairs whose verdict changed when the sides were
-    swapped (0 for a judge that scores one response at a time); `invalid` pairs have no verdict.
+    clustered by prompt. `over_taste` is this win rate minus that under the taste, on the same pairs
+    (paired; none for the taste itself). `flip_rate` is the share of pairs whose verdict changed
+    when the sides were swapped (0 for a judge that scores one response at a time); `invalid` pairs
+    have no verdict.
     """
 
     policy: str
@@ -29,8 +31,22 @@ class Comparison(Record):
     win_rate: Estimate
     length_controlled: Estimate
     longer_wins: Estimate
+    over_taste: Estimate | None = None
     flip_rate: float = 0.0
     invalid: int = 0
+
+
+class Difference(Record):
+    """How much higher the win rate of a policy is than that of another, under one judge.
+
+    Both are against the same baseline answers to the same prompts, so the interval is that of the
+    paired difference, clustered by prompt: what the two have in common cancels.
+    """
+
+    policy: str
+    other: str
+    judge: str
+    win_rate: Estimate
 
 
 class JudgeScore(Record):
@@ -43,6 +59,9 @@ class JudgeScore(Record):
 class RowResult(Record):
     """One row of the taste: a mean in [0, 1] of n responses (or matched pairs); n = 0: none.
 
+    `change` is the mean difference from the baseline's answers to the same prompts, clustered by
+    prompt; none for the baseline, and where the row applied to both on fewer than two prompts.
+
     >>> RowResult(name="admits uncertainty", value=0.75, n=200).value
     0.75
     """
@@ -50,6 +69,7 @@ class RowResult(Record):
     name: str
     value: float = Field(ge=0, le=1)
     n: int = Field(ge=0)
+    change: Estimate | None = None
 
 
 class PolicyResult(Record):
@@ -171,6 +191,7 @@ class Evaluation(Record):
     taste: str
     proxy: str = ""
     policies: tuple[PolicyResult, ...] = Field(min_length=1)
+    differences: tuple[Difference, ...] = ()
     reward_model: RewardModelResult | None = None
     best_of_n: tuple[BestOfN, ...] = ()
     samples: tuple[Sample, ...] = ()
@@ -198,6 +219,20 @@ class Evaluation(Record):
     def measured_rows(self) -> tuple[RowResult, ...]:
         """The rows of the taste that applied to some response of the baseline."""
         return tuple(row for row in self.reference.rows if row.n)
+
+    def differences_of(self, policy: str, judge: str) -> tuple[Difference, ...]:
+        """How much higher the win rate of a policy is than that of each other contender."""
+        about = [d for d in self.differences if d.judge == judge]
+        turned = [
+            Difference(
+                policy=d.other,
+                other=d.policy,
+                judge=judge,
+                win_rate=Interval(-d.win_rate.estimate, -d.win_rate.high, -d.win_rate.low),
+            )
+            for d in about
+        ]
+        return tuple(d for d in (*about, *turned) if d.policy == policy)
 
     @property
     def judges(self) -> tuple[str, ...]:

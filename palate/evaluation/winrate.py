@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
 from palate.evaluation.results import Comparison
-from palate.maths.statistics import Interval, paired_win_rate
+from palate.maths.statistics import Interval, clustered_mean, paired_win_rate
 from palate.records import PromptId, Verdict, preferences_of
 
 Array = NDArray[np.float64]
@@ -35,10 +35,29 @@ def compare(
     policy_scores: ArrayLike, baseline_scores: ArrayLike, pairs: Pairs, *, judge: str
 ) -> Comparison:
     """Win rate under a judge that scores one response at a time: the higher score wins."""
-    difference = np.asarray(policy_scores, float) - np.asarray(baseline_scores, float)
-    if not np.isfinite(difference).all():
+    won = outcomes(policy_scores, baseline_scores)
+    if not np.isfinite(won).all():
         raise ValueError(f"{judge} gave scores that are not finite")
-    return _comparison(np.heaviside(difference, 0.5), pairs, judge=judge)
+    return _comparison(won, pairs, judge=judge)
+
+
+def outcomes(policy_scores: ArrayLike, baseline_scores: ArrayLike) -> Array:
+    """1 where the policy's response scores higher, 0.5 where both score the same, else 0."""
+    return np.heaviside(np.asarray(policy_scores, float) - np.asarray(baseline_scores, float), 0.5)
+
+
+def paired_difference(
+    one: ArrayLike, other: ArrayLike, prompt_ids: Sequence[PromptId]
+) -> Interval | None:
+    """mean(one - other) over pairs of values, with an interval clustered by prompt.
+
+    The error is that of the differences, Var(one) + Var(other) - 2 Cov(one, other) per prompt
+    (Miller 2024, section 4.2). Pairs with a NaN are left out; None below two prompts.
+    """
+    difference = np.asarray(one, float) - np.asarray(other, float)
+    both = np.flatnonzero(np.isfinite(difference)).tolist()
+    prompts = [prompt_ids[i] for i in both]
+    return clustered_mean(difference[both], prompts) if len(set(prompts)) > 1 else None
 
 
 def compare_verdicts(

@@ -30,6 +30,16 @@ def interval(value: Interval) -> str:
     return f"{percent(value.estimate)} [{100 * value.low:.1f}, {100 * value.high:.1f}]"
 
 
+def difference(value: Interval) -> str:
+    """A difference of fractions and its 95 % interval, in percentage points.
+
+    >>> difference(Interval(0.012, -0.02, 0.044))
+    '+1.2 points [-2.0, +4.4]'
+    """
+    low, high = 100 * value.low, 100 * value.high
+    return f"{100 * value.estimate:+.1f} points [{low:+.1f}, {high:+.1f}]"
+
+
 def duration(seconds: float) -> str:
     """Seconds in the unit that suits them.
 

@@ -5,6 +5,8 @@ with all of them off, bit for bit the network before any was added.
 """
 
 import copy
+import hashlib
+import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,13 +17,31 @@ import peft
 import torch
 from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.lora import LoraLayer
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from palate.config.common import LoraConfig
 from palate.models.build import seeded
+
+_WEIGHTS = "adapter_model.safetensors"
+_PREFIX = "base_model.model."  # of names in PEFT's files
+_BACKBONE = "palate_backbone"
+_NOT_THE_BACKBONE = {
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "eos_token_id",
+    "id2label",
+    "label2id",
+    "num_labels",
+    "palate_center",
+    "problem_type",
+    "transformers_version",
+}
+"""Keys of a transformers configuration that hidden states do not depend on."""
 
 
 def add_adapter(
@@ -43,15 +63,57 @@ def add_adapter(
     ]
     if isinstance(head := getattr(network, "score", None), nn.Module):
         kept += [parameter for parameter in head.parameters() if parameter.requires_grad]
-    active = layers[0].active_adapters if layers else [name]
-    with seeded(seed), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
-        peft.inject_adapter_in_model(_peft_config(network, lora), network, adapter_name=name)
-    _switch(network, lambda layer: layer.set_adapter(active))
+    _inject(network, _peft_config(network, lora), name=name, seed=seed)
     network.requires_grad_(False)
     for parameter in [*kept, *adapter_parameters(network, name).values()]:
         parameter.requires_grad_(True)
     return network
+
+
+def load_adapter(network: PreTrainedModel, folder: Path, *, name: str) -> dict[str, torch.Tensor]:
+    """Add what `save_adapter` wrote, frozen; the file's other tensors (a head) are returned.
+
+    As with `add_adapter`, it takes part only inside `adapter(network, name)`.
+    """
+    flags = {parameter: parameter.requires_grad for parameter in network.parameters()}
+    _inject(
+        network,
+        cast("peft.LoraConfig", peft.LoraConfig.from_pretrained(str(folder))),
+        name=name,
+        seed=0,
+    )
+    state = {k.removeprefix(_PREFIX): tensor for k, tensor in load_file(folder / _WEIGHTS).items()}
+    with torch.no_grad():
+        for key, parameter in adapter_parameters(network, name).items():
+            layer, _, kind = key.rpartition(".lora_")
+            parameter.copy_(state.pop(f"{layer}.lora_{kind.replace(f'.{name}.', '.')}"))
+    for parameter in network.parameters():
+        parameter.requires_grad_(flags.get(parameter, False))
+    return state
+
+
+def backbone_hash(network: PreTrainedModel) -> str:
+    """SHA-256 of a network's backbone, in hex: weights and configuration without adapters or head.
+
+    Two networks with the same hash compute the same hidden states with their adapters off.
+    """
+    backbone = cast("PreTrainedModel", network.base_model)
+    config = {k: v for k, v in backbone.config.to_dict().items() if k not in _NOT_THE_BACKBONE}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    plain = {key.replace(".base_layer.", "."): t for key, t in backbone.state_dict().items()}
+    for key in sorted(key for key in plain if ".lora_" not in key):
+        tensor = plain[key].detach().cpu().contiguous()
+        digest.update(f"{key} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def saved_backbone_hash(folder: Path) -> str:
+    """The hash of the backbone that a saved adapter belongs to; empty when it does not say."""
+    if not (folder / _WEIGHTS).is_file():
+        return ""
+    with safe_open(folder / _WEIGHTS, framework="pt") as file:
+        return (file.metadata() or {}).get(_BACKBONE, "")
 
 
 def adapter_names(network: nn.Module) -> list[str]:
@@ -108,15 +170,32 @@ def merged_state(network: PreTrainedModel, name: str) -> dict[str, torch.Tensor]
 
 
 def save_adapter(network: PreTrainedModel, folder: Path, name: str) -> None:
-    """Write one adapter in PEFT's own format, to load onto the same backbone."""
+    """Write one adapter, with a score head if there is one, in PEFT's own format.
+
+    It loads onto the same backbone, whose hash is in the file.
+    """
     _check(network, name)
     state = peft.get_peft_model_state_dict(network, adapter_name=name)
     config = copy.copy(cast("dict[str, peft.LoraConfig]", network.peft_config)[name])
     config.inference_mode = True
     config.target_modules = sorted(config.target_modules or ())
+    if isinstance(head := getattr(network, "score", None), nn.Linear):
+        config.modules_to_save = ["score"]
+        state["score.weight"] = head.weight.detach()
     config.save_pretrained(str(folder))
-    weights = {f"base_model.model.{key}": value.contiguous() for key, value in state.items()}
-    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    weights = {f"{_PREFIX}{key}": value.contiguous() for key, value in state.items()}
+    metadata = {"format": "pt", _BACKBONE: backbone_hash(network)}
+    save_file(weights, folder / _WEIGHTS, metadata=metadata)
+
+
+def _inject(network: PreTrainedModel, config: peft.LoraConfig, *, name: str, seed: int) -> None:
+    """Add an adapter that computes only when it is switched on, or when it is the first."""
+    layers = _layers(network)
+    active = layers[0].active_adapters if layers else [name]
+    with seeded(seed), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+        peft.inject_adapter_in_model(config, network, adapter_name=name)
+    _switch(network, lambda layer: layer.set_adapter(active))
 
 
 def _peft_config(network: PreTrainedModel, lora: LoraConfig) -> peft.LoraConfig:

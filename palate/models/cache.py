@@ -13,6 +13,7 @@ from torch.nn import functional
 from transformers import Cache, DynamicCache, PreTrainedModel
 
 from palate.models.forward import attention_masks, relative_gap, tolerance
+from palate.models.layout import few, rounded_up
 from palate.models.load import context_of
 
 LEAST_ROWS = 4
@@ -20,6 +21,11 @@ LEAST_ROWS = 4
 
 _COLUMNS = 16
 """Attention kernels round alike where widths are multiples of this."""
+
+
+def computed(rows: int) -> int:
+    """How many rows to compute for so many: enough to round alike, in few shapes."""
+    return max(LEAST_ROWS, few(rows))
 
 
 class CachedRows(Cache):
@@ -32,7 +38,7 @@ class CachedRows(Cache):
     def __init__(self, backbone: PreTrainedModel, *, rows: int, columns: int, pad_id: int) -> None:
         super().__init__(layers=[])
         self.backbone, self.pad_id = backbone, pad_id
-        self.rows, self.columns = max(rows, LEAST_ROWS), _rounded_up(columns)
+        self.rows, self.columns = max(rows, LEAST_ROWS), rounded_up(columns, _COLUMNS)
         self.count = self.width = 0
         self.lengths = torch.zeros(self.rows, dtype=torch.long, device=backbone.device)
         self.at = self.row_numbers = self.lengths[:0]
@@ -67,11 +73,11 @@ class CachedRows(Cache):
 
     def step(self, tokens: Tensor) -> Tensor:
         """Append one token to every row."""
-        busy = max(self.count, LEAST_ROWS)
+        busy = min(self.rows, computed(self.count))
         self.at = self.lengths[:busy].clone()
         self.row_numbers = torch.arange(busy, device=tokens.device)
         self.lengths[: self.count] += 1
-        self.width = _rounded_up(int(self.at.max()) + 1)
+        self.width = rounded_up(int(self.at.max()) + 1, _COLUMNS)
         columns = torch.arange(self.width, device=tokens.device)
         visible = columns <= self.at[:, None, None]
         output = self.backbone(
@@ -125,7 +131,7 @@ class RecomputedRows:
     def __init__(self, backbone: PreTrainedModel, *, rows: int, columns: int, pad_id: int) -> None:
         self.backbone, self.pad_id = backbone, pad_id
         self.count = 0
-        self.ids = torch.full((rows, _rounded_up(columns)), pad_id, device=backbone.device)
+        self.ids = torch.full((rows, rounded_up(columns, _COLUMNS)), pad_id, device=backbone.device)
         self.lengths = torch.zeros(rows, dtype=torch.long, device=backbone.device)
 
     def enter(self, prompts: Sequence[Sequence[int]], copies: Sequence[int]) -> Tensor:
@@ -181,16 +187,12 @@ def _trial(memory: CachedRows | RecomputedRows, ids: list[int]) -> Tensor:
     return torch.cat(seen)
 
 
-def _rounded_up(columns: int) -> int:
-    return -(-columns // _COLUMNS) * _COLUMNS
-
-
 def _padded(
     prompts: Sequence[Sequence[int]], pad_id: int, backbone: PreTrainedModel
 ) -> tuple[Tensor, Tensor]:
     """[prompt, column] ids, right-padded, and lengths."""
     lengths = [len(prompt) for prompt in prompts]
-    width = max(*lengths, min(_rounded_up(max(lengths)), context_of(backbone) or 0))
+    width = max(*lengths, min(rounded_up(max(lengths), _COLUMNS), context_of(backbone) or 0))
     ids = [[*prompt, *[pad_id] * (width - len(prompt))] for prompt in prompts]
     return (
         torch.tensor(ids, device=backbone.device),

@@ -12,13 +12,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from palate.batches.groups import TokenGroup, token_group
 from palate.maths.logprobs import entropy, selected_logprobs
 from palate.maths.shapes import PerToken, TokenIds, TokenMask
-from palate.models.layout import Layout, Rows, choose, lay_out
+from palate.models.layout import Layout, Rows, choose, few, lay_out
+from palate.models.load import context_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +104,9 @@ def group_hidden(
     `layout` is the most that the network can take (see `supports_tree`); the cheaper one is used.
     """
     chosen = choose(groups, layout=layout)
-    return hidden_of(network, lay_out(groups, layout=chosen, pad_id=0, device=network.device))
+    context = context_of(network)
+    rows = lay_out(groups, layout=chosen, pad_id=0, device=network.device, context=context)
+    return hidden_of(network, rows)
 
 
 def hidden_of(network: PreTrainedModel, rows: Rows) -> Hidden:
@@ -266,8 +270,11 @@ def _read(
     # A head with adapters must not be recomputed: by then other adapters may be active.
     plain = type(_head(network)) is nn.Linear
     states, targets = hidden.states[hidden.mask], hidden.targets[hidden.mask]
+    count = len(states)
+    spare = few(count) - count
+    states, targets = pad(states, (0, 0, 0, spare)), pad(targets, (0, spare))
     pieces = zip(states.split(chunk), targets.split(chunk), strict=True)
     parts = [(recomputed if plain else read)(*piece) for piece in pieces]
     zeros = torch.zeros(hidden.mask.shape, device=hidden.mask.device)
-    columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+    columns = [torch.cat(column)[:count] for column in zip(*parts, strict=True)]
     return [zeros.to(column.dtype).masked_scatter(hidden.mask, column) for column in columns]

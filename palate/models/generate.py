@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from palate.interfaces import Rollout, TokenPrompt
 from palate.maths.logprobs import selected_logprobs
 from palate.maths.seeds import seed as named_seed
-from palate.models.cache import LEAST_ROWS, CachedRows, RecomputedRows, cache_fault
+from palate.models.cache import CachedRows, RecomputedRows, cache_fault, computed
 from palate.models.forward import backbone_of, evaluating, token_logits
 from palate.models.load import context_of
 
@@ -114,7 +114,7 @@ class Generator:
         top_p: float,
     ) -> Tensor:
         """Draw the next token of some responses and write it down."""
-        padded = functional.pad(states, (0, 0, 0, max(0, LEAST_ROWS - len(states))))
+        padded = functional.pad(states, (0, 0, 0, computed(len(states)) - len(states)))
         logits = token_logits(self.network, padded, temperature=temperature)[: len(states)]
         if top_p < 1:
             logits = nucleus(logits, top_p)

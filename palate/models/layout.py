@@ -19,6 +19,9 @@ Layout = Literal["tree", "rows"]
 
 _LAYOUTS: tuple[Layout, Layout] = ("tree", "rows")
 
+_STEP = 16
+"""Widths are multiples of this: CPU kernels are compiled, and kept, per shape."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
@@ -52,12 +55,22 @@ class Rows:
 
 
 def lay_out(
-    groups: Sequence[TokenGroup], *, layout: Layout, pad_id: int, device: torch.device
+    groups: Sequence[TokenGroup],
+    *,
+    layout: Layout,
+    pad_id: int,
+    device: torch.device,
+    context: int | None = None,
 ) -> Rows:
-    """The rows of some groups; responses keep the groups' order. `pad_id` may be any known id."""
+    """The rows of some groups; responses keep the groups' order. `pad_id` may be any known id.
+
+    Rows are padded to one of few shapes; `context` is the longest row that the network takes.
+    """
     trees = _trees(groups, layout)
-    width = max(tree.num_tokens for tree in trees)
+    longest = max(tree.num_tokens for tree in trees)
+    width = max(longest, min(rounded_up(longest, _STEP), context or longest + _STEP))
     shelves = _shelved(trees, width) if layout == "tree" else [[i] for i in range(len(trees))]
+    shelves += [[]] * (few(len(shelves)) - len(shelves))
     placed = _placed(trees, shelves, width, pad_id)
     cells = torch.tensor(placed.cells, device=device).view(len(shelves), width, 4)
     ids, positions, segments, roots = cells.unbind(-1)
@@ -78,6 +91,20 @@ def lay_out(
     )
 
 
+def rounded_up(count: int, step: int) -> int:
+    """The least multiple of a step that is not below a count."""
+    return -(-count // step) * step
+
+
+def few(count: int) -> int:
+    """A count rounded up by at most an eighth, to one of four numbers between powers of two.
+
+    >>> [few(n) for n in (3, 8, 9, 17, 100)]
+    [3, 8, 10, 20, 112]
+    """
+    return rounded_up(count, 1 << max(0, (count - 1).bit_length() - 3))
+
+
 def plan(groups: Sequence[TokenGroup], *, budget: int, layout: Layout) -> list[list[int]]:
     """Micro-batches of group indices whose padded area (rows x longest row) is within the budget.
 
@@ -87,14 +114,14 @@ def plan(groups: Sequence[TokenGroup], *, budget: int, layout: Layout) -> list[l
     batches: list[list[int]] = []
     for kind in _LAYOUTS:
         widths = {
-            index: _widest(group, kind)
+            index: rounded_up(_widest(group, kind), _STEP)
             for index, group in enumerate(groups)
             if choose([group], layout=layout) == kind
         }
         rows = widest = 0
         for index in sorted(widths, key=lambda i: -widths[i]):
             more = 1 if kind == "tree" else groups[index].k
-            if rows == 0 or (rows + more) * widest > budget:
+            if rows == 0 or few(rows + more) * widest > budget:
                 batches.append([])
                 rows, widest = 0, widths[index]
             batches[-1].append(index)
@@ -106,7 +133,7 @@ def choose(groups: Sequence[TokenGroup], *, layout: Layout) -> Layout:
     """The cheaper layout of some groups among those that the network can take."""
     if layout == "rows":
         return "rows"
-    tree, rows = (sum(_cost(group, kind) for group in groups) for kind in _LAYOUTS)
+    tree, rows = (_cost(groups, kind) for kind in _LAYOUTS)
     return "tree" if tree < rows else "rows"
 
 
@@ -117,16 +144,18 @@ def _trees(groups: Sequence[TokenGroup], layout: Layout) -> list[TokenGroup]:
     return [token_group(g.id, g.prompt, (response,)) for g in groups for response in g.responses]
 
 
-def _cost(group: TokenGroup, layout: Layout) -> float:
+def _cost(groups: Sequence[TokenGroup], layout: Layout) -> float:
     """Time, in tokens through the linear layers; attention in a row costs its length squared.
 
-    At `even` tokens attention takes as long as the linear layers; a mask halves that, since kernels
-    then cannot skip the future. Fitted to a model of width 128 on a CPU (`benchmarks/forward.py`),
-    where choices matter most: for wider ones attention is a smaller part of the whole.
+    Trees are packed, the others padded to the longest. A tree's mask costs a quarter of the linear
+    layers, and at `even` tokens attention takes as long as they do: sooner with a mask, since
+    kernels then cannot skip the future. Fitted to a model of width 128 on a CPU
+    (`benchmarks/forward.py`), where choices matter most: for wider ones attention is a small part.
     """
-    width = _widest(group, layout)
-    rows, even = (1, 1024) if layout == "tree" else (group.k, 2048)
-    return rows * width * (1 + width / even)
+    sizes = [tree.num_tokens for tree in _trees(groups, layout)]
+    width = max(sizes)
+    cells, even = (1.25 * sum(sizes), 800) if layout == "tree" else (len(sizes) * width, 2048)
+    return cells * (1 + width / even)
 
 
 def _widest(group: TokenGroup, layout: Layout) -> int:

@@ -12,6 +12,7 @@ from typing import Literal, cast
 
 import torch
 from peft import PeftConfig, PeftModel
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -29,6 +30,10 @@ from palate.models.adapters import adapter_names, merged_state, save_adapter
 from palate.models.build import eos_ids_of, sampling_defaults, seeded, without_dropout
 from palate.models.precision import has_fast_bf16
 from palate.models.tokens import Encoder, special_ids
+from palate.store.files import system_errors
+
+ADAPTER = "adapter"
+"""The folder, inside a saved model's, of the adapter by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +121,7 @@ def save_policy(
         tokenizer.save_pretrained(temporary)
         sampling_defaults(tokenizer, encoder.eos_ids).save_pretrained(temporary)
         if adapter_names(network):
-            save_adapter(network, temporary / "adapter", adapter)
+            save_adapter(network, temporary / ADAPTER, adapter)
 
 
 def load_network(
@@ -136,6 +141,10 @@ def load_network(
     except OSError as error:
         error.add_note(f"{source!r} is no folder with a model, and was not found on the Hub either")
         raise
+    except SafetensorError as error:
+        raise ValueError(
+            f"the weights in {source} are damaged ({error}): fetch or write the model again"
+        ) from error
     network, info = cast("tuple[PreTrainedModel, dict[str, Collection[str]]]", loaded)
     missing = sorted(info["missing_keys"])
     # With tied embeddings a reward model's backbone would pass for a policy.
@@ -197,7 +206,8 @@ def published(folder: Path) -> Iterator[Path]:
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     temporary.mkdir()
     try:
-        yield temporary
+        with system_errors(folder):
+            yield temporary
     except BaseException:
         shutil.rmtree(temporary)
         raise

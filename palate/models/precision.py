@@ -10,7 +10,10 @@ def pick_device(name: str) -> torch.device:
     """The torch device of a name; `auto` is the first CUDA device if there is one, else the CPU."""
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"compute.device={name!r} is no device: use `auto` or `cpu`") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"no CUDA device for compute.device={name!r}: use `auto` or `cpu`")
     return device

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
@@ -22,9 +23,16 @@ from transformers import (
 from transformers.initialization import no_init_weights
 
 from palate.config.common import PromptConfig
-from palate.models.adapters import adapter_names
+from palate.models.adapters import (
+    adapter_names,
+    backbone_hash,
+    load_adapter,
+    save_adapter,
+    saved_backbone_hash,
+)
 from palate.models.build import eos_field, seeded
 from palate.models.load import (
+    ADAPTER,
     declared_eos_ids,
     encoder_of,
     load_network,
@@ -38,9 +46,13 @@ from palate.models.tokens import Encoder, special_ids
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedReward:
-    """A reward model: the reward is the score minus `center`, the reference's mean score."""
+    """A reward model: the reward is the score minus `center`, the reference's mean score.
+
+    `network` is the classifier that has the `head`, or a policy whose backbone is shared.
+    """
 
     network: PreTrainedModel
+    head: nn.Module
     tokenizer: PreTrainedTokenizerBase
     center: float
 
@@ -109,6 +121,7 @@ def save_reward(
 ) -> None:
     """Write a reward model; `palate_center` in its config is what to subtract from its scores.
 
+    The main weights have the adapter merged; by itself, with the head, it goes to `adapter/`.
     transformers reads the score before the trailing padding, found by id: where padding is an EOS
     id the folder gets a padding token of its own, or EOS would be skipped (transformers #35352).
     """
@@ -129,6 +142,8 @@ def save_reward(
     with published(folder) as temporary:
         write_network(network, config, temporary, adapter=adapter, replaced=[(key, rows)])
         tokenizer.save_pretrained(temporary)
+        if adapter_names(network):
+            save_adapter(network, temporary / ADAPTER, adapter)
 
 
 def load_reward(source: str, *, device: torch.device | str = "cpu") -> LoadedReward:
@@ -142,7 +157,31 @@ def load_reward(source: str, *, device: torch.device | str = "cpu") -> LoadedRew
         )
     tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     return LoadedReward(
-        network=placed(network, device), tokenizer=tokenizer, center=_center(network.config)
+        network=placed(network, device),
+        head=network.get_submodule("score"),
+        tokenizer=tokenizer,
+        center=_center(network.config),
+    )
+
+
+def share_backbone(network: PreTrainedModel, source: str, *, name: str) -> LoadedReward | None:
+    """A reward model as one more adapter of a policy, frozen; its scores are the same to rounding.
+
+    None when it was not trained as an adapter of exactly the policy's backbone.
+    """
+    folder = Path(resolved(source)) / ADAPTER
+    known = saved_backbone_hash(folder)
+    if not known or known != backbone_hash(network):
+        return None
+    weight = load_adapter(network, folder, name=name)["score.weight"]
+    head = nn.utils.skip_init(nn.Linear, weight.shape[1], 1, bias=False).requires_grad_(False)
+    with torch.no_grad():
+        head.weight.copy_(weight)
+    return LoadedReward(
+        network=network,
+        head=head.to(network.device),
+        tokenizer=AutoTokenizer.from_pretrained(source, trust_remote_code=False),
+        center=_center(AutoConfig.from_pretrained(source, trust_remote_code=False)),
     )
 
 

@@ -137,24 +137,37 @@ class CriticRole:
 
 
 class RewardRole:
-    """A sequence classifier with one output: the score at each response's last token."""
+    """The score at each response's last token, from a sequence classifier with one output.
+
+    With `adapter`, the backbone is shared with the policy: the reward model is that adapter of it
+    and a head of its own.
+    """
 
     def __init__(
-        self, network: PreTrainedModel, *, layout: Layout, scope: Scope = nullcontext
+        self,
+        network: PreTrainedModel,
+        *,
+        layout: Layout,
+        head: nn.Module | None = None,
+        adapter: str = "",
+        scope: Scope = nullcontext,
     ) -> None:
-        self.network, self.scope = network, scope
+        self.network, self.adapter, self.scope = network, adapter, scope
+        self.head: nn.Module = head or network.get_submodule("score")
         self.layout: Layout = layout
         self.device = next(network.parameters()).device
 
     def trained(self) -> dict[str, nn.Parameter]:
-        """All weights that require a gradient."""
-        return _learning(self.network)
+        """All weights that require a gradient, or the adapter's and the head's."""
+        if not self.adapter:
+            return _learning(self.network)
+        backbone = adapter_parameters(self.network, self.adapter)
+        return backbone | {f"head.{n}": p for n, p in self.head.named_parameters()}
 
     def __call__(self, groups: Sequence[TokenGroup]) -> Outputs:
         """See `Role`."""
         with self.scope():
             hidden = group_hidden(self.network, groups, layout=self.layout)
-            head: nn.Module = self.network.get_submodule("score")
-            scores = head(hidden.last).squeeze(-1).float()
+            scores = self.head(hidden.last).squeeze(-1).float()
         empty = _empty(scores)
         return Outputs(logprobs=empty, entropy=empty, values=empty, scores=scores)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from palate.store.errors import DataError
+from palate.store.errors import BadRows, DataError, refuse
 from palate.store.runs import StageDir
 from palate.training.monitor import Monitor
 
@@ -19,6 +19,7 @@ EVALUATION = "evaluation.json"
 CREDIT = "credit.json"
 OBJECTIVE = "objective.json"
 TIMING = "timing.json"
+BAD_ROWS = "bad_rows.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,7 @@ class StageContext:
     """A stage's folder, seed, monitor, and the artifacts of the stages that it may refer to.
 
     `artifacts` maps the name of every earlier stage of the run to its folder; `project` is the
-    run's name in the database at `store_url`.
+    run's name in the database at `store_url`. `bad_rows` is told of every row that cannot be read.
     """
 
     name: str
@@ -36,6 +37,7 @@ class StageContext:
     artifacts: Mapping[str, Path]
     store_url: str
     project: str
+    bad_rows: BadRows = refuse
 
     def artifact(self, reference: str) -> Path:
         """The folder of `@stage`."""

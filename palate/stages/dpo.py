@@ -45,6 +45,7 @@ def run(config: DpoConfig, context: StageContext) -> dict[str, float]:
     policy, reference = with_reference(policy, config.lora, temperature=1.0, run_seed=context.seed)
     budget = config.compute.micro_batch_tokens
     job = (_kto if config.loss == "kto" else _paired)(config, context, policy, reference)
+    del reference  # only KTO's loss asks it again, and keeps it
     learner = LocalLearner(
         policy.plain_role(),
         config.optimizer,

@@ -1,9 +1,10 @@
 """`evaluate`: policies against a baseline on held-out prompts, by the true judge and the proxy."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import combinations, zip_longest
 
 from palate.config.stages import EvaluateConfig
 from palate.evaluation.policies import best_of_n_curve, mean_score, sequence_kl, writing
@@ -11,6 +12,8 @@ from palate.evaluation.results import (
     Answer,
     AnswerScore,
     BestOfN,
+    Comparison,
+    Difference,
     Evaluation,
     PolicyResult,
     RewardModelResult,
@@ -19,11 +22,11 @@ from palate.evaluation.results import (
     Settings,
 )
 from palate.evaluation.rewards import bayes_accuracy, row_probe
-from palate.evaluation.winrate import Pairs, compare
+from palate.evaluation.winrate import Pairs, compare, outcomes, paired_difference
 from palate.interfaces import Scorer
 from palate.maths.seeds import seed
 from palate.maths.statistics import Interval, best_of_n_kl_bound
-from palate.records import Group, Prompt, Response
+from palate.records import Group, Prompt, PromptId, Response
 from palate.stages import sources
 from palate.stages.context import EVALUATION, HELD_OUT, TIMING, StageContext
 from palate.stages.policies import OpenPolicy, open_policy, open_scorer
@@ -52,7 +55,7 @@ class Answers:
         return [score for row in self.scores[judge] for score in row]
 
     @property
-    def prompt_ids(self) -> list:
+    def prompt_ids(self) -> list[PromptId]:
         """The prompt of every response in order."""
         return [group.prompt.id for group in self.groups for _ in group.responses]
 
@@ -87,7 +90,7 @@ class Evaluator:
             spec,
             prompt=self.config.prompt,
             compute=self.config.compute,
-            policy=self.baseline.tokenizer,
+            policy=self.baseline,
         )
 
     def respond(self, reference: str, policy: OpenPolicy, k: int) -> list[Group]:
@@ -126,6 +129,11 @@ class Evaluator:
             kl=sequence_kl(rows[0], rows[1], prompt_ids),
         )
 
+    def written_by(self, reference: str) -> Answers:
+        """What a contender writes; its network is let go before the next one is opened."""
+        policy = self._open(reference)
+        return self.answers(reference, policy, self.respond(reference, policy, self.config.k))
+
     def result(self, own: Answers, baseline: Answers | None) -> PolicyResult:
         """Everything that is said about one policy."""
         wrote, prompt_ids = writing(own.groups), own.prompt_ids
@@ -143,6 +151,10 @@ class Evaluator:
                 compare(own.flat(j.name), baseline.flat(j.name), pairs, judge=j.name)
                 for j in self.judges
             ]
+            comparisons[1:] = [
+                c.model_copy(update={"over_taste": over_taste(own, baseline, c, self.taste.name)})
+                for c in comparisons[1:]
+            ]
         return PolicyResult(
             name=own.name,
             responses=wrote.responses,
@@ -158,7 +170,7 @@ class Evaluator:
             eos_rate=wrote.eos_rate,
             seconds=usage.get("seconds", 0.0),
             peak_memory_mib=usage.get("peak_memory_mib", 0.0),
-            **self._world_rows(own.groups),
+            **self._world_rows(own, baseline),
         )
 
     def _usage(self, name: str) -> dict[str, float]:
@@ -167,21 +179,60 @@ class Evaluator:
             return {}
         return json.loads((folder / TIMING).read_text(encoding="utf-8"))
 
-    def _world_rows(self, groups: Sequence[Group]) -> dict:
+    def _world_rows(self, own: Answers, baseline: Answers | None) -> dict:
         """The six rows of the taste and the share of right sums, in the embedded world."""
         if self.taste.name != "cafe":
             return {}
-        pairs = [(g.prompt.text, r.text) for g in groups for r in g.responses]
-        assessed = [cafe.assess(prompt, response) for prompt, response in pairs]
-        rows = []
-        for index, name in enumerate(cafe.ROWS):
-            values = [v for a in assessed if (v := a.rows[index]) is not None]
-            rows.append(
-                RowResult(name=name, value=sum(values) / max(1, len(values)), n=len(values))
-            )
-        sums = [v for pair in pairs if (v := cafe.sum_is_right(*pair)) is not None]
-        right = RowResult(name="sums right", value=sum(sums) / max(1, len(sums)), n=len(sums))
-        return {"rows": tuple(rows), "sums_right": right}
+        values = row_values(own.groups)
+        before = row_values(baseline.groups) if baseline else {}
+        rows = [row_result(name, v, before.get(name), own.prompt_ids) for name, v in values.items()]
+        return {"rows": tuple(rows[:-1]), "sums_right": rows[-1]}
+
+
+def row_values(groups: Sequence[Group]) -> dict[str, list[float]]:
+    """Every row of the taste, then `sums right`, for all responses; NaN where one has no say."""
+    pairs = [(g.prompt.text, r.text) for g in groups for r in g.responses]
+    assessed = [cafe.assess(prompt, response).rows for prompt, response in pairs]
+    columns = [[rows[index] for rows in assessed] for index in range(len(cafe.ROWS))]
+    columns.append([cafe.sum_is_right(*pair) for pair in pairs])
+    return {
+        name: [math.nan if value is None else float(value) for value in column]
+        for name, column in zip((*cafe.ROWS, "sums right"), columns, strict=True)
+    }
+
+
+def row_result(
+    name: str, values: list[float], before: list[float] | None, prompt_ids: Sequence[PromptId]
+) -> RowResult:
+    """The mean of a row where it applied, and its paired change from the baseline's answers."""
+    applied = [value for value in values if not math.isnan(value)]
+    return RowResult(
+        name=name,
+        value=sum(applied) / max(1, len(applied)),
+        n=len(applied),
+        change=paired_difference(values, before, prompt_ids) if before else None,
+    )
+
+
+def over_taste(
+    own: Answers, baseline: Answers, comparison: Comparison, taste: str
+) -> Interval | None:
+    """A judge's win rate minus the taste's, on the same pairs of responses."""
+    won = [outcomes(own.flat(judge), baseline.flat(judge)) for judge in (comparison.judge, taste)]
+    return paired_difference(won[0], won[1], own.prompt_ids)
+
+
+def differences(written: Sequence[Answers], judges: Sequence[Scorer]) -> tuple[Difference, ...]:
+    """How much more often each policy wins against the baseline (the first) than each other."""
+    baseline, *contenders = written
+    found: list[Difference] = []
+    for judge in (scorer.name for scorer in judges):
+        won = {own.name: outcomes(own.flat(judge), baseline.flat(judge)) for own in contenders}
+        for one, other in combinations(won, 2):
+            gap = paired_difference(won[one], won[other], baseline.prompt_ids)
+            if gap:
+                found.append(Difference(policy=one, other=other, judge=judge, win_rate=gap))
+    return tuple(found)
 
 
 def run(config: EvaluateConfig, context: StageContext) -> dict[str, float]:
@@ -200,8 +251,7 @@ def run(config: EvaluateConfig, context: StageContext) -> dict[str, float]:
         results.append(chosen.model_copy(update={"kl_method": "bound"}))
         written.append(best)
     for number, reference in enumerate(config.models):
-        policy = evaluator._open(reference)
-        own = evaluator.answers(reference, policy, evaluator.respond(reference, policy, config.k))
+        own = evaluator.written_by(reference)
         results.append(evaluator.result(own, baseline))
         written.append(own)
         context.monitor.log(number, len(config.models), {})
@@ -210,6 +260,7 @@ def run(config: EvaluateConfig, context: StageContext) -> dict[str, float]:
         taste=evaluator.taste.name,
         proxy=evaluator.proxy.name if evaluator.proxy else "",
         policies=tuple(results),
+        differences=differences(written, evaluator.judges),
         reward_model=reward_model_result(evaluator),
         best_of_n=_curve(pool, evaluator),
         samples=side_by_side(written, evaluator),
@@ -235,7 +286,8 @@ def summary(evaluation: Evaluation) -> dict[str, float]:
     """Win rates under the true judge, with their intervals, and what else is required of a run."""
     values: dict[str, float] = {}
     for policy in evaluation.policies:
-        values[f"{policy.name}/sums_right"] = policy.sums_right.value
+        if policy.sums_right.n:
+            values[f"{policy.name}/sums_right"] = policy.sums_right.value
         values[f"{policy.name}/length"] = policy.mean_length.estimate
         values[f"{policy.name}/kl"] = policy.kl.estimate
         comparison = policy.against_baseline(evaluation.taste)
@@ -284,7 +336,8 @@ def reward_model_result(evaluator: Evaluator) -> RewardModelResult | None:
     config, proxy = evaluator.config, evaluator.proxy
     if proxy is None or not config.preferences:
         return None
-    rows = list(read_preferences(evaluator.context.data(config.preferences, HELD_OUT)))
+    path = evaluator.context.data(config.preferences, HELD_OUT)
+    rows = list(read_preferences(path, bad_rows=evaluator.context.bad_rows))
     groups = [row.group for row in rows]
     lengths = [tuple(len(r.token_ids) or len(r.text.split()) for r in g.responses) for g in groups]
     scores = proxy.score(groups)

@@ -9,7 +9,7 @@ from palate.maths.seeds import seed
 from palate.models.adapters import adapter, adapter_parameters, add_adapter
 from palate.models.forward import backbone_of
 from palate.models.load import load_policy, save_policy
-from palate.models.reward_model import ValueModel, critic_from, load_reward
+from palate.models.reward_model import ValueModel, load_reward
 from palate.models.roles import CriticRole, PolicyRole
 from palate.stages import sources
 from palate.stages.context import CREDIT, MODEL, OBJECTIVE, StageContext
@@ -68,7 +68,7 @@ def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
             config.reward,
             prompt=config.prompt,
             compute=config.compute,
-            policy=policy.tokenizer,
+            policy=policy,
         ),
         encoder=policy.encoder,
         critic=_critic(config, context, policy, updates) if config.stage == "ppo" else None,
@@ -149,7 +149,8 @@ def _critic(
             source = load_reward(context.model(config.reward), device=policy.device).network
         else:
             source = load_policy(context.model(config.model), device=policy.device).network
-        role = CriticRole(critic_from(source), layout=policy.layout, scope=policy.precision)
+        own = ValueModel(backbone_of(source).requires_grad_(True))
+        role = CriticRole(own, layout=policy.layout, scope=policy.precision)
     return LocalLearner(
         role,
         config.critic_optimizer,

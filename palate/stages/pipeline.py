@@ -15,6 +15,7 @@ from palate.config.objectives import caveats, objective
 from palate.config.stages import (
     AnyOnPolicyConfig,
     EvaluateConfig,
+    ReadingConfig,
     Recipe,
     ReportConfig,
     StageConfig,
@@ -36,8 +37,9 @@ from palate.stages import (
     sft,
 )
 from palate.stages.context import EVALUATION, TIMING, StageContext
-from palate.stages.progress import StageMonitor
+from palate.stages.progress import LeftOut, StageMonitor
 from palate.stages.resources import Stopwatch, release_memory
+from palate.store.errors import refuse
 from palate.store.files import sha256_file, sha256_tree, write_text
 from palate.store.runs import RunDir, StageDir, code_version, fingerprint
 from palate.training.checkpoints import Checkpoints
@@ -112,14 +114,25 @@ def show_result(config: StageConfig, folder: Path, console: Console) -> None:
 
 
 def run_stage(
-    name: str, config: StageConfig, *, run: str, seed: int, root: Path, console: Console
+    name: str,
+    config: StageConfig,
+    *,
+    run: str,
+    seed: int,
+    root: Path,
+    console: Console,
+    number: int = 0,
 ) -> Path:
-    """Run one stage into a run; `@name` refers to the stages that have finished there."""
+    """Run one stage into a run; `@name` refers to the stages that have finished there.
+
+    Its folder keeps the number that it has; a new one gets `number`, or the next when that is 0.
+    """
     quiet_libraries()
     directory = RunDir(root / "runs", run)
     with directory.lock():
         existing = stage_folders(directory.path)
-        index = existing[name][0] if name in existing else len(existing) + 1
+        following = 1 + max((taken for taken, _ in existing.values()), default=0)
+        index = existing[name][0] if name in existing else number or following
         folder = directory.stage(index, name)
         artifacts = {n: path for n, (_, path) in existing.items() if n != name}
         own_seed = named_seed(seed, name) if config.seed is None else config.seed
@@ -163,6 +176,7 @@ def run_one(
     if isinstance(config, AnyOnPolicyConfig):
         for text in (objective(config), *(caveat.text for caveat in caveats(config))):
             console.print(f"[bold]{name:<{NAME_WIDTH}}[/] {escape(text)}", highlight=False)
+    left_out = LeftOut(name, folder, console)
     with StageMonitor(name, folder, console) as monitor, Stopwatch() as watch:
         context = StageContext(
             name=name,
@@ -172,9 +186,10 @@ def run_one(
             artifacts=artifacts,
             store_url=f"sqlite:///{root / 'palate.db'}",
             project=folder.path.parent.name,
+            bad_rows=left_out if skips_bad_rows(config) else refuse,
         )
         try:
-            summary = STAGE_RUNS[stage](config, context)
+            summary = STAGE_RUNS[stage](config, context) | left_out.summary()
         finally:
             seconds = save_timing(folder.path / TIMING, watch)
     folder.finish(
@@ -187,6 +202,11 @@ def run_one(
         soft_wrap=True,
         highlight=False,
     )
+
+
+def skips_bad_rows(config: StageConfig) -> bool:
+    """Whether a stage goes on after rows that cannot be read."""
+    return isinstance(config, ReadingConfig) and config.bad_rows == "skip"
 
 
 def save_timing(path: Path, watch: Stopwatch) -> float:

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -14,13 +15,13 @@ from palate.feedback.scorers import FunctionScorer, RewardModelScorer
 from palate.feedback.verifiers import VERIFIERS
 from palate.interfaces import Rollout, Scorer, TokenPrompt
 from palate.maths.seeds import seed
-from palate.models.adapters import adapter_names, adapters_off, add_adapter
+from palate.models.adapters import adapter, adapter_names, adapters_off, add_adapter
 from palate.models.forward import supports_tree
 from palate.models.generate import Generator
 from palate.models.layout import Layout
 from palate.models.load import load_policy
 from palate.models.precision import autocast, pick_device
-from palate.models.reward_model import load_reward
+from palate.models.reward_model import LoadedReward, load_reward, share_backbone
 from palate.models.roles import PlainPolicyRole, PolicyRole, RewardRole
 from palate.models.tokens import Encoder
 from palate.stages.context import StageContext
@@ -28,7 +29,7 @@ from palate.store.errors import DataError
 from palate.training.learner import read_all
 from palate.worlds import cafe
 
-POLICY, CRITIC = "policy", "critic"
+POLICY, CRITIC, REWARD = "policy", "critic", "reward"
 """The names of the adapters on a shared backbone."""
 
 
@@ -165,13 +166,14 @@ def open_scorer(
     *,
     prompt: PromptConfig,
     compute: ComputeConfig,
-    policy: PreTrainedTokenizerBase | None,
+    policy: OpenPolicy | None,
 ) -> Scorer:
     """A scorer by its config name: `judge:cafe`, `verifier:NAME`, `file.py:function`, else a model.
 
     `file.py:factory(@stage)` calls the factory with that stage's folder and takes what it returns.
 
-    `policy` is the tokenizer that wrote the responses' token ids, if they have any.
+    `policy` wrote the responses, if they have token ids. A reward model that was trained as an
+    adapter of the backbone under the policy's own adapters becomes one more of them.
     """
     kind, _, name = spec.partition(":")
     if kind == "verifier":
@@ -190,20 +192,33 @@ def open_scorer(
         if function.argument:
             made = made(context.source(function.argument))
         return FunctionScorer(function.name, made)
-    device = pick_device(compute.device)
-    loaded = load_reward(context.model(spec), device=device)
-    role = RewardRole(
-        loaded.network,
-        layout=supports_tree(loaded.network).layout,
-        scope=lambda: autocast(device, compute.precision),
-    )
+    loaded, role = _reward_role(context.model(spec), compute, policy)
     return RewardModelScorer(
         spec.removeprefix("@"),
         lambda groups: read_all(role, groups, budget=compute.micro_batch_tokens).scores.tolist(),
         loaded.encoder(prompt),
         center=loaded.center,
-        policy_ids=policy is not None and same_vocabulary(policy, loaded.tokenizer),
+        policy_ids=policy is not None and same_vocabulary(policy.tokenizer, loaded.tokenizer),
     )
+
+
+def _reward_role(
+    source: str, compute: ComputeConfig, policy: OpenPolicy | None
+) -> tuple[LoadedReward, RewardRole]:
+    """A reward model and its role: on the policy's backbone if it was trained there, else alone."""
+    if policy is not None and policy.adapter:
+        shared = share_backbone(policy.network, source, name=REWARD)
+        if shared is not None:
+            scope = both(policy.precision, lambda: adapter(policy.network, REWARD))
+            role = RewardRole(
+                shared.network, layout=policy.layout, head=shared.head, adapter=REWARD, scope=scope
+            )
+            return shared, role
+    device = pick_device(compute.device)
+    own = load_reward(source, device=device)
+    layout = supports_tree(own.network).layout
+    scope = partial(autocast, device, compute.precision)
+    return own, RewardRole(own.network, layout=layout, scope=scope)
 
 
 def names_model(spec: str) -> bool:

@@ -1,10 +1,13 @@
-"""Progress that people see, and metrics that stay: one line per stage while it runs."""
+"""Progress that people see, and what stays of it: metrics, and rows that were left out."""
 
 from collections.abc import Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
+from palate.stages.context import BAD_ROWS
+from palate.store.errors import DataError, Skipped
 from palate.store.runs import StageDir
 
 _HEADLINES = (
@@ -52,3 +55,42 @@ class StageMonitor:
             f"{name.split('/')[1]} {values[name]:.3f}" for name in _HEADLINES if name in values
         )
         self.progress.update(self.task, completed=step + 1, total=total, headline=headline)
+
+
+class LeftOut:
+    """`BadRows` of a stage that skips them: the first is shown, the first few are written down."""
+
+    def __init__(self, name: str, folder: StageDir, console: Console) -> None:
+        self.name, self.folder, self.console = name, folder, console
+        self.skipped = Skipped()
+
+    def __call__(self, error: DataError) -> None:
+        """Count one bad row."""
+        self.skipped(error)
+        first = self.skipped.first
+        if self.skipped.count == 1:
+            self._say(f"leaves out rows that it cannot read. {error}")
+        if self.skipped.count == len(first):
+            self.folder.write_jsonl(BAD_ROWS, [as_row(one) for one in first])
+
+    def summary(self) -> dict[str, float]:
+        """How many, said and counted; empty when every row was good."""
+        if not self.skipped.count:
+            return {}
+        path = self.folder.path / BAD_ROWS
+        self._say(f"left out {self.skipped.count:,} bad rows; the first are in {path}")
+        return {"bad_rows": float(self.skipped.count)}
+
+    def _say(self, text: str) -> None:
+        self.console.print(Text(f"{self.name}: {text}", "yellow"), soft_wrap=True)
+
+
+def as_row(error: DataError) -> dict[str, object]:
+    """Where a bad row is, what is wrong with it and what to do about it."""
+    return {
+        "file": error.source,
+        "row": error.row,
+        "field": error.field,
+        "problem": error.problem,
+        "remedy": error.remedy,
+    }

@@ -1,6 +1,10 @@
 """`reward`: a Bradley-Terry reward model on judged groups, centered and measured."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from palate.algorithms import reward
 from palate.batches.groups import TokenGroup
@@ -12,21 +16,31 @@ from palate.interfaces import Loss, LossOf, Outputs
 from palate.maths.seeds import seed
 from palate.models.adapters import add_adapter
 from palate.models.forward import supports_tree
+from palate.models.precision import autocast
 from palate.models.reward_model import reward_from_policy, save_reward
 from palate.models.roles import RewardRole
 from palate.models.tokens import Encoder
 from palate.records import PreferenceGroup
 from palate.stages import sources
 from palate.stages.context import MODEL, StageContext
-from palate.stages.policies import open_policy
+from palate.stages.policies import REWARD, open_policy
 from palate.training.checkpoints import Checkpoints
 from palate.training.fit import LossFor, fit
 from palate.training.learner import LocalLearner, read_all
 from palate.training.order import num_updates
 
 
-def run(config: RewardConfig, context: StageContext) -> dict[str, float]:
-    """Train on preferences, centre on the training responses, save, measure on held-out prompts."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A fresh reward model, and what is kept of the policy that it starts from."""
+
+    network: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    encoder: Encoder
+
+
+def start(config: RewardConfig, context: StageContext) -> Start:
+    """The policy's backbone with a new head and perhaps an adapter; the policy itself is let go."""
     policy = open_policy(
         context,
         config.model,
@@ -35,12 +49,22 @@ def run(config: RewardConfig, context: StageContext) -> dict[str, float]:
     )
     network = reward_from_policy(policy.network, seed=seed(context.seed, "head"))
     if config.lora.rank:
-        add_adapter(network, config.lora, name="reward", seed=seed(context.seed, "adapter"))
+        add_adapter(network, config.lora, name=REWARD, seed=seed(context.seed, "adapter"))
+    return Start(network=network, tokenizer=policy.tokenizer, encoder=policy.encoder)
+
+
+def run(config: RewardConfig, context: StageContext) -> dict[str, float]:
+    """Train on preferences, centre on the training responses, save, measure on held-out prompts."""
+    begun = start(config, context)
     train, held = sources.preferences(
         context, config.data, held_out_fraction=config.held_out_fraction
     )
-    rows, tokens = encoded(train, policy.encoder, config.max_response_tokens)
-    role = RewardRole(network, layout=supports_tree(network).layout, scope=policy.precision)
+    rows, tokens = encoded(train, begun.encoder, config.max_response_tokens)
+    role = RewardRole(
+        begun.network,
+        layout=supports_tree(begun.network).layout,
+        scope=partial(autocast, begun.network.device, config.compute.precision),
+    )
     learner = LocalLearner(
         role,
         config.optimizer,
@@ -57,9 +81,9 @@ def run(config: RewardConfig, context: StageContext) -> dict[str, float]:
         checkpoints=Checkpoints(context.folder.folder("checkpoints"), every=50),
     )
     center = float(learner.outputs(tokens).scores.double().mean())
-    save_reward(network, policy.tokenizer, context.folder.path / MODEL, center)
+    save_reward(begun.network, begun.tokenizer, context.folder.path / MODEL, center)
     summary = {"rows": float(len(rows)), "center": center}
-    return summary | held_out_measures(context, role, policy.encoder, held, config)
+    return summary | held_out_measures(context, role, begun.encoder, held, config)
 
 
 def encoded(
@@ -123,7 +147,7 @@ def measured(
 ) -> RewardModelResult:
     """What scores (per group, per response) say about the decided preferences of these rows."""
     decided = [
-        (index, row.group.prompt.id, p)
+        (index, sources.cluster_of(row.group), p)
         for index, row in enumerate(rows)
         for p in row.preferences
         if p.probability > 0.5

@@ -27,6 +27,7 @@ def run(config: SampleConfig, context: StageContext) -> dict[str, float]:
         name = model.removeprefix("@")
         for index, response in _responses(config, context, policy, prompts, name=name, k=k):
             written[index].append(response)
+        del policy  # one network at a time
     groups = [
         Group(prompt=prompt, responses=tuple(responses))
         for prompt, responses in zip(prompts, written, strict=True)

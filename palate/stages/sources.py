@@ -8,7 +8,7 @@ from typing import TypeVar
 from palate.batches.groups import TokenGroup
 from palate.maths.seeds import seed
 from palate.models.tokens import Encoder
-from palate.records import Demonstration, Group, PreferenceGroup, Prompt, Unpaired
+from palate.records import Demonstration, Group, PreferenceGroup, Prompt, PromptId, Unpaired
 from palate.stages.context import (
     CORPUS,
     DEMONSTRATIONS,
@@ -65,7 +65,7 @@ def texts(context: StageContext, source: str, field: str) -> list[str]:
     documents: list[str] = []
     for part in source.split(","):
         path = context.data(part.strip(), CORPUS)
-        documents += formats.read_texts(path, field)
+        documents += formats.read_texts(path, field, bad_rows=context.bad_rows)
     return _filled(documents, source, "text")
 
 
@@ -75,7 +75,8 @@ def demonstrations(context: StageContext, source: str) -> list[Demonstration]:
     if count is not None:
         return cafe.demonstrations(count, seed=seed(context.seed, "demonstrations"))
     path = context.data(source, DEMONSTRATIONS)
-    return _filled(formats.read_demonstrations(path), source, "demonstrations")
+    rows = formats.read_demonstrations(path, bad_rows=context.bad_rows)
+    return _filled(rows, source, "demonstrations")
 
 
 def prompts(context: StageContext, source: str, *, limit: int = 0) -> list[Prompt]:
@@ -85,13 +86,15 @@ def prompts(context: StageContext, source: str, *, limit: int = 0) -> list[Promp
         split = "held_out" if source.split(":")[1] == "held_out" else "train"
         return cafe.prompts(split, min(count, limit or count), seed=0)
     path = context.data(source, PROMPTS)
-    unique = {prompt.id: prompt for prompt in formats.read_prompts(path)}
+    rows = formats.read_prompts(path, bad_rows=context.bad_rows)
+    unique = {prompt.id: prompt for prompt in rows}
     return _filled(islice(unique.values(), limit or None), source, "prompts")
 
 
 def groups(context: StageContext, source: str) -> list[Group]:
     """Groups that `sample` wrote, or a file of groups."""
-    return _filled(formats.read_groups(context.data(source, GROUPS)), source, "groups")
+    rows = formats.read_groups(context.data(source, GROUPS), bad_rows=context.bad_rows)
+    return _filled(rows, source, "groups")
 
 
 def preferences(
@@ -100,14 +103,21 @@ def preferences(
     """(training, held-out) preferences. A stage that wrote a held-out part has split them already;
     other data is split here, by prompt."""
     path = context.data(source, PREFERENCES)
-    rows = _filled(formats.read_preferences(path), source, "preferences")
+    bad_rows = context.bad_rows
+    rows = _filled(formats.read_preferences(path, bad_rows=bad_rows), source, "preferences")
+    if all(p.probability == 0.5 for row in rows for p in row.preferences):
+        raise DataError(
+            source=source,
+            problem="holds nothing but ties: nothing is preferred to anything",
+            remedy="ask for decided judgements",
+        )
     held_out = Path(path).with_name(HELD_OUT)
     if source.startswith("@") and held_out.is_file():
-        return rows, list(formats.read_preferences(str(held_out)))
+        return rows, list(formats.read_preferences(str(held_out), bad_rows=bad_rows))
     train: list[PreferenceGroup] = []
     held: list[PreferenceGroup] = []
     for row in rows:
-        id = row.group.prompt.id
+        id = cluster_of(row.group)
         side = formats.split_by_prompt(id, fraction=held_out_fraction, seed=context.seed)
         (held if side else train).append(row)
     return _filled(train, source, "training preferences"), held
@@ -116,7 +126,8 @@ def preferences(
 def unpaired(context: StageContext, source: str) -> list[Unpaired]:
     """Single responses with a label; preferences count as one desirable and one undesirable."""
     if not source.startswith("@"):
-        return _filled(formats.read_unpaired(source), source, "labelled responses")
+        labelled = formats.read_unpaired(source, bad_rows=context.bad_rows)
+        return _filled(labelled, source, "labelled responses")
     train, _ = preferences(context, source, held_out_fraction=0.0)
     return [
         Unpaired(prompt=row.group.prompt, response=row.group.responses[index], desirable=good)
@@ -147,3 +158,9 @@ def admitted(
         if encoder.admits(group, max_response_tokens=max_response_tokens)
     ]
     return _filled(kept, "the data", "rows short enough")
+
+
+def cluster_of(group: Group) -> PromptId:
+    """What groups share their luck: those with one prompt, unless that asks nothing at all."""
+    asked = group.prompt.text or group.prompt.token_ids
+    return group.prompt.id if asked else PromptId(group.id)

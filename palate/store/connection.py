@@ -1,5 +1,8 @@
 """Opening a database: SQLite's settings, who may write when, and migrations."""
 
+import errno
+import os
+import sqlite3
 from pathlib import Path
 
 from alembic import command
@@ -7,7 +10,7 @@ from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from palate.store.errors import DataError
@@ -35,6 +38,7 @@ def open_engine(url: str) -> Engine:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "handle_error", _full_disk)
     try:
         _migrate(engine)
     except DatabaseError as error:
@@ -62,6 +66,14 @@ def _configure_sqlite(connection: DBAPIConnection, _: object) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("palate_begin", "BEGIN"))
+
+
+def _full_disk(context: ExceptionContext) -> None:
+    """SQLite's word for a full disk becomes the system's: it is nothing about the database."""
+    error = context.original_exception
+    if isinstance(error, sqlite3.Error) and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+        database = context.engine.url.database if context.engine else ""
+        context.chained_exception = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), database)
 
 
 def _migrate(engine: Engine) -> None:

@@ -33,7 +33,9 @@ class DataError(Exception):
 class RowError(Exception):
     """What is wrong inside one row; the reader, which knows the place, adds it."""
 
-    def __init__(self, problem: str, *, field: str = "", remedy: str = "") -> None:
+    def __init__(
+        self, problem: str, *, field: str = "", remedy: str = "correct the row or leave it out"
+    ) -> None:
         super().__init__(problem)
         self.problem = problem
         self.field = field

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -30,6 +31,22 @@ def atomic_writer(path: Path) -> Generator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+@contextmanager
+def system_errors(path: Path) -> Generator[None]:
+    """What libraries that write `path` by themselves say of the system, as the `OSError` it was.
+
+    safetensors reports a full disk as an exception of its own, with `(os error 28)` in its text.
+    """
+    try:
+        yield
+    except Exception as error:
+        code = re.search(r"\(os error (\d+)\)", str(error))
+        if isinstance(error, OSError) or not code:
+            raise
+        number = int(code[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def _sync_folder(folder: Path) -> None:

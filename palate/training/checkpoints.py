@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from palate.store.files import sha256_file, write_text
+from palate.store.files import sha256_file, system_errors, write_text
 
 _KEPT = 2
 
@@ -44,7 +44,8 @@ class Checkpoints:
             for role, state in checkpoint.states.items()
             for name, tensor in state.items()
         }
-        save_file(flat, partial / "state.safetensors")
+        with system_errors(partial):
+            save_file(flat, partial / "state.safetensors")
         meta = {
             "step": checkpoint.step,
             "scalars": dict(checkpoint.scalars),
@@ -63,11 +64,15 @@ class Checkpoints:
         if not complete:
             return None
         folder = complete[-1]
-        meta = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        if sha256_file(folder / "state.safetensors") != meta["sha256"]:
+        try:
+            meta = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+            intact = sha256_file(folder / "state.safetensors") == meta["sha256"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            intact = False
+        if not intact:
             raise ValueError(
-                f"{folder} is damaged: its hash differs from the recorded one. Remedy: delete that "
-                "folder to resume from the one before it."
+                f"{folder} is damaged: it is not what was written. Remedy: delete that folder to "
+                "resume from the one before it, or from the start when there is none."
             )
         states: dict[str, dict[str, torch.Tensor]] = {role: {} for role in meta["roles"]}
         for name, tensor in load_file(folder / "state.safetensors").items():

@@ -115,6 +115,23 @@ def test_a_word_that_is_neither_recipe_nor_override_is_refused() -> None:
     assert refused("chat", "a", "b", "c").startswith("chat takes one model or two, not 3")
 
 
+def test_a_verb_lists_the_tables_that_it_could_run(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text('[eight]\nstage = "sample"\nmodels = ["base"]\n')
+    message = refused("sample", "r.toml", folder=tmp_path)
+    assert message == "r.toml: no table [sample] for palate sample (--table takes eight)"
+    message = refused("sample", "r.toml", "--table", "eight", "k=0", folder=tmp_path)
+    assert message.startswith("r.toml, [eight]: k = 0: expected an integer >= 1")
+
+
+def test_doctor_takes_the_overrides_of_run(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text(RECIPE)
+    message = refused("doctor", "r.toml", "ppo.k=0", folder=tmp_path)
+    assert message.startswith("r.toml: ppo.k = 0: expected an integer >= 1")
+    assert refused("doctor", "ppo.k=0") == (
+        "ppo.k=0: an override changes a recipe; name the recipe too (--debug shows where)"
+    )
+
+
 def test_config_prints_a_table_that_is_a_recipe(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text(RECIPE)
     result = palate("config", "sft", "r.toml", "optimizer.lr=1e-5", folder=tmp_path)
@@ -131,7 +148,7 @@ def test_config_of_an_unknown_stage_names_the_nearest() -> None:
 def test_show_prints_config_algorithm_maths_and_stage() -> None:
     page = palate("show", "ppo").stdout
     parts = [
-        "class OnPolicyConfig(StageConfig):",
+        "class OnPolicyConfig(ReadingConfig):",
         "class PpoConfig(ClippedConfig):",
         "class KlConfig(Config):",
         "# palate/algorithms/ppo.py",

@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from palate.config.errors import ConfigError
-from palate.config.load import load_head, load_recipe, load_stage, resolved_json
+from palate.config.load import (
+    load_head,
+    load_recipe,
+    load_stage,
+    number_of,
+    resolved_json,
+    table_of,
+)
 from palate.config.stages import (
     STAGES,
     DpoConfig,
@@ -294,3 +301,55 @@ def test_naming_a_model_leaves_out_pretraining_and_starts_every_stage_from_it(
     assert list(loaded.stages) == ["sft", "dpo"]
     assert loaded.stages["sft"].model == "owner/name"
     assert loaded.stages["dpo"].model == "@sft"
+
+
+NAMED = """
+[base]
+stage = "pretrain"
+[sft]
+model = "@base"
+[sample]
+[eight]
+stage = "sample"
+k = 8
+"""
+
+
+def test_a_verb_runs_the_table_of_its_name_or_the_one_that_is_wanted(tmp_path: Path) -> None:
+    recipe = recipe_file(tmp_path, NAMED)
+    assert table_of("sample", recipe) == "sample"
+    assert table_of("sample", recipe, "eight") == "eight"
+    assert table_of("dpo", None) == "dpo"
+    assert load_stage("eight", recipe).model_dump()["k"] == 8
+
+
+@pytest.mark.parametrize(
+    ("stage", "wanted", "message"),
+    [
+        ("pretrain", "", r"no table \[pretrain\] for palate pretrain \(--table takes base\)"),
+        ("sample", "eigth", r"did you mean eight\? \(--table takes sample, eight\)"),
+        ("sample", "base", r"no table \[base\] for palate sample: its stage is pretrain \(--table"),
+        ("dpo", "", r"no table \[dpo\] for palate dpo \(tables: base, sft, sample, eight\)"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused_with_those_that_do(
+    tmp_path: Path, stage: str, wanted: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        table_of(stage, recipe_file(tmp_path, NAMED), wanted)
+
+
+def test_a_table_without_a_recipe_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--table eight: name the recipe too"):
+        table_of("sample", None, "eight")
+
+
+def test_a_single_stage_has_the_number_and_the_model_that_it_has_in_the_whole_recipe(
+    tmp_path: Path,
+) -> None:
+    recipe = recipe_file(tmp_path, NAMED)
+    assert [number_of(name, recipe) for name in ("base", "sft", "eight")] == [1, 2, 4]
+    given = recipe_file(tmp_path, 'model = "owner/name"\n' + NAMED)
+    assert [number_of(name, given) for name in ("base", "sft", "eight")] == [1, 1, 3]
+    assert load_stage("sft", given).model_dump()["model"] == "owner/name"
+    assert number_of("sft", None) == 0

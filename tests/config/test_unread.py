@@ -8,7 +8,7 @@ import pytest
 import palate
 from palate.cli.show import page
 from palate.config.fields import keys, subsection
-from palate.config.stages import STAGES, OnPolicyConfig, StageConfig
+from palate.config.stages import STAGES, OnPolicyConfig, ReadingConfig
 
 PACKAGE = Path(palate.__file__).parent
 
@@ -30,7 +30,7 @@ def test_every_key_of_an_on_policy_stage_is_read_by_that_very_stage(stage: str) 
     ]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     read = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
-    own = [name for name in keys(STAGES[stage]) if name not in StageConfig.model_fields]
+    own = [name for name in keys(STAGES[stage]) if name not in ReadingConfig.model_fields]
     assert [name for name in own if name not in read | {"preset"}] == []
 
 

@@ -5,6 +5,7 @@ import pytest
 from palate.evaluation.findings import Finding, Targets, findings
 from palate.evaluation.results import (
     Comparison,
+    Difference,
     Evaluation,
     PolicyResult,
     RewardModelResult,
@@ -177,6 +178,46 @@ def test_a_reward_model_that_believes_too_much_is_a_caution():
 def test_a_reward_model_that_agrees_with_the_taste_is_fine():
     contender = policy(comparisons=(comparison(), comparison("rm", rate=Interval(0.9, 0.84, 0.93))))
     assert rules(evaluation(contender)) == []
+
+
+@pytest.mark.parametrize(("low", "fires"), [(0.01, True), (-0.01, False)])
+def test_what_the_reward_model_claims_beyond_the_taste_is_judged_by_the_paired_difference(
+    low: float, fires: bool
+):
+    """Their intervals overlap in both cases, or are apart in neither."""
+    excess = Interval(0.05, low, 0.09)
+    rate = Interval(0.85, 0.8, 0.89)
+    contender = policy(comparisons=(comparison(), comparison("rm", rate=rate, over_taste=excess)))
+    assert (rules(evaluation(contender)) == ["reward hacking"]) is fires
+
+
+@pytest.mark.parametrize(("high", "fires"), [(-0.01, True), (0.01, False)])
+def test_a_row_got_worse_when_the_paired_change_says_so(high: float, fires: bool):
+    change = Interval(-0.05, -0.1 - high, high)
+    row = RowResult(name="safe", value=0.75, n=200, change=change)
+    assert (rules(evaluation(policy(rows=(row,)))) == ["row got worse"]) is fires
+
+
+def test_the_best_method_is_told_from_the_others_by_paired_differences():
+    def versus(other: str, gap: Interval, *, turned: bool = False) -> Difference:
+        names = (other, "ppo") if turned else ("ppo", other)
+        return Difference(policy=names[0], other=names[1], judge="cafe", win_rate=gap)
+
+    rivals = [
+        policy(name, comparisons=(comparison(rate=Interval(0.75, 0.7, 0.8)),))
+        for name in ("dpo", "grpo")
+    ]
+    of = evaluation(
+        policies=(policy("sft"), policy(), *rivals),
+        differences=(
+            versus("dpo", Interval(0.05, 0.01, 0.09)),
+            versus("grpo", Interval(-0.02, -0.06, 0.02), turned=True),
+        ),
+    )
+    finding = found(of, "no clear best")
+    assert finding.text.startswith(
+        "ppo is not shown to win more often than grpo (+2.0 points [-2.0, +6.0]): "
+    )
 
 
 def test_a_policy_that_cannot_be_told_from_the_baseline_is_a_problem():

@@ -12,6 +12,8 @@ from palate.evaluation.winrate import (
     compare_verdicts,
     length_controlled_win_rate,
     longer_win_rate,
+    outcomes,
+    paired_difference,
 )
 from palate.records import Choice, PromptId, Skip, Tie, Verdict
 
@@ -156,3 +158,52 @@ def test_a_judge_without_verdicts_is_refused():
     skips: list[Verdict] = [Skip(reason="unparsed")] * 2
     with pytest.raises(ValueError, match="no verdict"):
         compare_verdicts(skips, skips, pairs("ab"), judge="llm")
+
+
+def test_the_paired_error_is_that_of_the_differences_per_prompt():
+    rng = np.random.default_rng(5)
+    shared = rng.normal(0, 1, 400)
+    a, b = shared + 0.3 * rng.normal(0, 1, 400) + 0.1, shared + 0.3 * rng.normal(0, 1, 400)
+    ids = [PromptId(f"p{i}") for i in range(400)]
+    found = paired_difference(a, b, ids)
+    covariance = np.cov(a, b)
+    variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+    half = special.stdtrit(399, 0.975) * np.sqrt(variance / 400)
+    assert found is not None
+    assert found.estimate == pytest.approx(np.mean(a - b))
+    assert found.high - found.estimate == pytest.approx(half)
+    unpaired = special.stdtrit(399, 0.975) * np.sqrt(covariance.trace() / 400)
+    assert half < unpaired / 2
+
+
+def test_copies_of_a_prompts_pairs_are_no_new_evidence_of_a_difference():
+    rng = np.random.default_rng(6)
+    a, b = rng.normal(0.2, 1, (2, 60))
+    once = paired_difference(a, b, [PromptId(f"p{i}") for i in range(60)])
+    four = paired_difference(
+        np.repeat(a, 4), np.repeat(b, 4), [PromptId(f"p{i // 4}") for i in range(240)]
+    )
+    assert four == pytest.approx(once)
+
+
+def test_the_difference_of_two_mirrored_policies_of_bernoulli_outcomes_in_closed_form():
+    # On 3 of 4 prompts the first wins where the second loses, on the fourth it is the reverse.
+    one = np.array([1.0, 1.0, 1.0, 0.0] * 25)
+    found = paired_difference(one, 1 - one, [PromptId(f"p{i}") for i in range(100)])
+    assert found is not None
+    assert found.estimate == 0.5
+    error = 2 * np.sqrt(0.75 * 0.25 / 99)
+    assert found.high == pytest.approx(0.5 + special.stdtrit(99, 0.975) * error)
+
+
+def test_pairs_without_a_value_are_left_out_of_a_difference():
+    one, other = [1.0, np.nan, 0.0, 1.0], [0.0, 1.0, 0.0, np.nan]
+    ids = [PromptId(p) for p in "abcd"]
+    found = paired_difference(one, other, ids)
+    assert found is not None
+    assert found.estimate == 0.5
+    assert paired_difference(one[:2], other[:2], ids[:2]) is None
+
+
+def test_outcomes_are_wins_ties_and_losses():
+    assert outcomes([2, 1, 0], [1, 1, 1]).tolist() == [1, 0.5, 0]

@@ -33,3 +33,8 @@ def test_a_device_is_named_or_picked():
 def test_a_missing_device_is_refused_with_a_remedy():
     with pytest.raises(ValueError, match="use `auto` or `cpu`"):
         pick_device("cuda:0")
+
+
+def test_a_device_that_does_not_exist_is_refused_with_a_remedy():
+    with pytest.raises(ValueError, match="'cudda' is no device: use `auto` or `cpu`"):
+        pick_device("cudda")

@@ -4,12 +4,21 @@ import copy
 
 import pytest
 import torch
+from peft import PeftModel
 from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from palate.batches.groups import token_group
 from palate.config.common import LoraConfig, PromptConfig
 from palate.config.stages import ArchitectureConfig
-from palate.models.adapters import adapter_parameters, add_adapter
+from palate.models.adapters import (
+    adapter,
+    adapter_names,
+    adapter_parameters,
+    adapters_off,
+    add_adapter,
+    backbone_hash,
+)
 from palate.models.build import build_causal_lm, train_tokenizer
 from palate.models.load import load_policy, save_policy
 from palate.models.reward_model import (
@@ -18,7 +27,9 @@ from palate.models.reward_model import (
     load_reward,
     reward_from_policy,
     save_reward,
+    share_backbone,
 )
+from palate.models.roles import PolicyRole, RewardRole
 
 TOKENIZER = train_tokenizer(["Two lattes are 13.50 please."] * 20, vocabulary=300, chat="palate")
 TYPES = ["llama", "gpt2", "qwen3", "gemma2"]
@@ -238,3 +249,117 @@ def test_a_critic_can_share_the_policys_backbone():
     policy = tiny()
     critic = ValueModel(policy.base_model)
     assert critic.backbone is policy.base_model
+
+
+GROUPS = [
+    token_group("a", (1, 20, 21), ((22, EOS), (30, 31, 32, EOS), (5,))),
+    token_group("b", (1, 40), ((41, 42, 43), (7, EOS))),
+]
+
+
+def move(network, name, *, seed=7):
+    """Take an adapter away from the identity."""
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in adapter_parameters(network, name).values():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=draw))
+
+
+def trained_adapter(policy, folder):
+    """A reward model that was trained as an adapter of a policy's backbone, saved to a folder."""
+    reward = reward_from_policy(policy, seed=3)
+    add_adapter(reward, LoraConfig(rank=3, alpha=5.0), name="reward", seed=4)
+    move(reward, "reward")
+    save_reward(reward, TOKENIZER, folder, center=0.25)
+    return str(folder)
+
+
+@pytest.mark.parametrize("type", TYPES)
+@torch.no_grad()
+def test_a_reward_model_on_the_policys_backbone_scores_as_one_of_its_own(type, tmp_path):
+    policy = tiny(type)
+    source = trained_adapter(policy, tmp_path / "reward")
+    own = load_reward(source)
+    add_adapter(policy, LoraConfig(rank=2), name="policy", seed=1)
+    move(policy, "policy", seed=8)
+    before = PolicyRole(policy, layout="rows", temperature=1.0)(GROUPS)
+    shared = share_backbone(policy, source, name="reward")
+    assert shared is not None
+    assert shared.network is policy
+    assert shared.center == own.center == 0.25
+    role = RewardRole(
+        policy,
+        layout="rows",
+        head=shared.head,
+        adapter="reward",
+        scope=lambda: adapter(policy, "reward"),
+    )
+    scores = role(GROUPS).scores
+    torch.testing.assert_close(
+        scores, RewardRole(own.network, layout="rows")(GROUPS).scores, rtol=0, atol=2e-5
+    )
+    assert scores.std() > 0.05
+    with adapters_off(policy):
+        torch.testing.assert_close(
+            policy.base_model(torch.tensor(SEQUENCES[:1]))[0],
+            tiny(type).base_model(torch.tensor(SEQUENCES[:1]))[0],
+            rtol=0,
+            atol=0,
+        )
+    after = PolicyRole(policy, layout="rows", temperature=1.0)(GROUPS)
+    assert torch.equal(before.logprobs, after.logprobs)
+
+
+def test_a_shared_reward_model_is_frozen_and_leaves_what_trains_alone(tmp_path):
+    policy = tiny()
+    source = trained_adapter(policy, tmp_path / "reward")
+    add_adapter(policy, LoraConfig(rank=2), name="policy", seed=1)
+    shared = share_backbone(policy, source, name="reward")
+    add_adapter(policy, LoraConfig(rank=2), name="critic", seed=2)
+    assert shared is not None
+    assert not shared.head.weight.requires_grad
+    trains = {name for name, p in policy.named_parameters() if p.requires_grad}
+    assert trains == {
+        *adapter_parameters(policy, "policy"),
+        *adapter_parameters(policy, "critic"),
+    }
+
+
+def test_only_the_same_backbone_is_shared(tmp_path):
+    source = trained_adapter(tiny(), tmp_path / "reward")
+    other = tiny()
+    with torch.no_grad():
+        other.base_model.layers[1].mlp.up_proj.weight[0, 0] += 1e-7
+    add_adapter(other, LoraConfig(rank=2), name="policy", seed=1)
+    assert share_backbone(other, source, name="reward") is None
+    assert adapter_names(other) == ["policy"]
+    whole = reward_from_policy(tiny(), seed=3)
+    save_reward(whole, TOKENIZER, tmp_path / "whole", 0.0)
+    assert share_backbone(tiny(), str(tmp_path / "whole"), name="reward") is None
+
+
+def test_the_hash_of_a_backbone_knows_no_heads_and_no_adapters(tmp_path):
+    policy = tiny()
+    plain = backbone_hash(policy)
+    assert backbone_hash(reward_from_policy(policy, seed=3)) == plain
+    add_adapter(policy, LoraConfig(rank=2), name="policy", seed=1)
+    move(policy, "policy")
+    assert backbone_hash(policy) == plain
+    save_policy(tiny(), TOKENIZER, tmp_path / "policy", prompt_format="chat")
+    assert backbone_hash(load_policy(str(tmp_path / "policy")).network) == plain
+    policy.config.rope_parameters["rope_theta"] *= 2
+    assert backbone_hash(policy) != plain
+
+
+@torch.no_grad()
+def test_the_saved_adapter_and_head_load_in_plain_peft(tmp_path):
+    policy = tiny()
+    source = trained_adapter(policy, tmp_path / "reward")
+    save_policy(policy, TOKENIZER, tmp_path / "policy", prompt_format="chat")
+    base = AutoModelForSequenceClassification.from_pretrained(tmp_path / "policy", num_labels=1)
+    both = PeftModel.from_pretrained(base, tmp_path / "reward" / "adapter").eval()
+    merged = AutoModelForSequenceClassification.from_pretrained(source)
+    for ids in SEQUENCES:
+        both.config.pad_token_id = merged.config.pad_token_id
+        one, other = (m(input_ids=torch.tensor([ids])).logits for m in (both, merged))
+        torch.testing.assert_close(one, other, rtol=0, atol=2e-5)

@@ -21,6 +21,7 @@ from palate.config.stages import (
     GrpoConfig,
     PpoConfig,
     PreferenceLoss,
+    RewardConfig,
     RlooConfig,
     SftConfig,
 )
@@ -448,10 +449,34 @@ def test_an_adapter_trains_little_and_needs_no_copy_for_the_reference() -> None:
     adapted = loads.fixed_memory(DpoConfig(lora=LoraConfig(rank=2)), outline, ())
     # Four square projections and three of the feed-forward layer, in each of two layers.
     adapter = 2 * 2 * (4 * (32 + 32) + 3 * (32 + 64))
-    assert (whole.copies, adapted.copies) == (4 * parameters, 0)
+    kto = loads.fixed_memory(DpoConfig(loss="kto"), outline, ())
+    assert (whole.copies, kto.copies, adapted.copies) == (0, 4 * parameters, 0)
     assert (whole.gradients, adapted.gradients) == (4 * parameters, 4 * adapter)
     assert adapted.weights == 4 * (parameters + adapter)
     assert loads.fixed_memory(SftConfig(), outline, ()).copies == 0
+
+
+def test_a_model_that_is_gone_before_training_counts_where_it_is_more_than_what_trains() -> None:
+    passing = Load(trained=10, passing=1000)
+    memory = predicted_memory(SHAPE, passing, number_bytes=4, logit_copies=0, clones_trained=1)
+    assert memory.peak == 4 * (1000 + 10 + 1000)
+    training = Load(trained=1000, passing=1000, tokens=100)
+    memory = predicted_memory(SHAPE, training, number_bytes=4, logit_copies=0, clones_trained=1)
+    assert memory.peak == 16 * 1000 + 100 * (4 * (384 + 512) + 128)
+
+
+def test_a_reward_model_on_the_policys_backbone_costs_an_adapter_and_a_head() -> None:
+    outline = small_outline("llama")
+    config = GrpoConfig(model="@sft", lora=LoraConfig(rank=2))
+    trained = RewardConfig(model="@sft", lora=LoraConfig(rank=4))
+    assert loads.on_one_backbone(config, trained)
+    assert not loads.on_one_backbone(config, RewardConfig(model="@sft"))
+    assert not loads.on_one_backbone(config, trained.model_copy(update={"model": "@dpo"}))
+    assert not loads.on_one_backbone(GrpoConfig(model="@sft"), trained)
+    own = loads.online_memory(config, outline, (), outline)
+    shared = loads.online_memory(config, outline, (), outline, reward_lora=trained.lora)
+    assert own.reward > 4 * 20_000
+    assert shared.reward == 4 * (2 * 4 * (4 * (32 + 32) + 3 * (32 + 64)) + 32)
 
 
 def small_outline(kind: str):

@@ -30,7 +30,8 @@ from palate.stages.doctor.verdicts import (
     say,
     warning,
 )
-from palate.stages.pipeline import input_hashes
+from palate.stages.pipeline import input_hashes, skips_bad_rows
+from palate.store.errors import Skipped, refuse
 from palate.store.runs import RunDir, StageDir, code_version, fingerprint
 
 _TIGHT = 0.8  # of free memory: predictions are off by up to a third
@@ -110,15 +111,16 @@ def _context(
     recipe: Recipe, name: str, folder: StageDir, artifacts: Mapping[str, Path]
 ) -> StageContext:
     """What a run would give the stage, but for a folder and a database of its own."""
-    own = recipe.stages[name].seed
+    config = recipe.stages[name]
     return StageContext(
         name=name,
         folder=folder,
-        seed=named_seed(recipe.seed, name) if own is None else own,
+        seed=named_seed(recipe.seed, name) if config.seed is None else config.seed,
         monitor=Silent(),
         artifacts=artifacts,
         store_url=f"sqlite:///{folder.path.parent / 'palate.db'}",
         project=recipe.name,
+        bad_rows=Skipped() if skips_bad_rows(config) else refuse,
     )
 
 

@@ -167,7 +167,12 @@ def _online(config: AnyOnPolicyConfig, case: Case) -> Exam[Memory | None]:
         judge = yield from attempt(case.blueprints.exam(config.reward, REWARD_MODEL))
     if model is None:
         return None
-    return loads.online_memory(config, model.outline, groups, judge.outline if judge else None)
+    maker = case.recipe.stages.get(stage_name(config.reward))
+    lora = None
+    if isinstance(maker, RewardConfig) and loads.on_one_backbone(config, maker):
+        lora = maker.lora
+    reward = judge.outline if judge else None
+    return loads.online_memory(config, model.outline, groups, reward, reward_lora=lora)
 
 
 def _rehearsal(

@@ -39,19 +39,22 @@ def fixed_memory(
 ) -> Memory:
     """A stage over fixed data; without groups, a full micro-batch is assumed.
 
-    DPO keeps a copy as reference, and `reward` the policy that it was made from.
+    A copy that is the reference is there before DPO trains, and all the time for KTO; so is the
+    policy that a reward model is made from, until it is made.
     """
     policy = shape_of(outline)
-    shape, copies = policy, 0
+    shape, copies, passing = policy, 0, 0
     if isinstance(config, RewardConfig):
-        shape, copies = _with_head(policy), policy.parameters
+        shape, passing = _with_head(policy), policy.parameters
     elif isinstance(config, DpoConfig) and not config.lora.rank:
-        copies = policy.parameters
+        copies = policy.parameters if config.loss == "kto" else 0
+        passing = policy.parameters
     batch = config.batch_rows if isinstance(config, SftConfig) else config.batch_groups
     rows = [group.k * (len(group.prompt) + max(map(len, group.responses))) for group in groups]
     load = Load(
         trained=trained_by(config.lora, outline) or shape.parameters,
         copies=copies,
+        passing=passing,
         tokens=_micro_batch(config, max(rows, default=0), batch),
     )
     logits = 0 if isinstance(config, RewardConfig) else _LOGPROBS
@@ -63,8 +66,13 @@ def online_memory(
     outline: PreTrainedModel,
     prompts: Sequence[TokenGroup],
     reward: PreTrainedModel | None,
+    *,
+    reward_lora: LoraConfig | None = None,
 ) -> Memory:
-    """PPO, GRPO and RLOO; `reward` is the outline of a reward model, None for a function."""
+    """PPO, GRPO and RLOO; `reward` is the outline of a reward model, None for a function.
+
+    `reward_lora` is the adapter of one that shares the policy's backbone.
+    """
     shape = shape_of(outline)
     judge = _with_head(shape_of(reward)) if reward else None
     adapter = trained_by(config.lora, outline)
@@ -72,13 +80,16 @@ def online_memory(
     if isinstance(config, PpoConfig):
         own = judge if judge and config.critic_from == "reward" else _with_head(shape)
         critic = (adapter + shape.width if adapter else own.parameters) + 1
+    scorer = judge.parameters if judge else 0
+    if reward_lora:
+        scorer = trained_by(reward_lora, outline) + shape.width
     certified = (adapter or shape.parameters) if config.kl.control == "hard" else 0
     longest = max((len(group.prompt) for group in prompts), default=config.prompt.max_tokens)
     longest += config.sampling.max_tokens
     load = Load(
         trained=adapter or shape.parameters,
         copies=certified + (0 if adapter else shape.parameters),
-        reward=judge.parameters if judge else 0,
+        reward=scorer,
         critic=critic,
         tokens=_micro_batch(
             config, config.k * longest, -(-config.batch_prompts // config.minibatches)
@@ -86,6 +97,12 @@ def online_memory(
         cached_tokens=min(config.sampling.rows, config.batch_prompts * config.k) * longest,
     )
     return _predicted(config, shape, load, logit_copies=_WITH_ENTROPY)
+
+
+def on_one_backbone(config: AnyOnPolicyConfig, reward: RewardConfig) -> bool:
+    """Whether a reward model that a stage of the recipe makes will be an adapter on the policy's
+    own backbone."""
+    return bool(config.lora.rank and reward.lora.rank) and config.model == reward.model
 
 
 def trained_by(lora: LoraConfig, outline: PreTrainedModel) -> int:

@@ -25,7 +25,7 @@ from palate.stages.doctor.places import parts_of, place_of, promised
 from palate.stages.doctor.verdicts import Exam, counted, ok, problem, problem_of, warning
 from palate.stages.dpo import judged_only
 from palate.store import formats
-from palate.store.errors import BadRows, Skipped
+from palate.store.errors import BadRows, Skipped, refuse
 
 _EXAMPLES = 24
 
@@ -70,22 +70,26 @@ def present(parts: Sequence[str], file: str, read: Reader[object], case: Case) -
                 yield ok(f"{part}: no file here, so it will be fetched from the Hub")
                 complete = False
             case "here" if not part.startswith("cafe:"):
-                bad = yield from unreadable(case.context.data(part, file), read)
+                bad = yield from unreadable(case.context.data(part, file), read, case)
                 complete = complete and not bad
             case _:
                 pass
     return complete
 
 
-def unreadable(path: str, read: Reader[object]) -> Exam[int]:
-    """How many rows of a file do not parse; the stage would refuse the first."""
+def unreadable(path: str, read: Reader[object], case: Case) -> Exam[int]:
+    """How many rows of a file stop the stage; it would refuse the first, or leave them out."""
     skipped = Skipped()
     good = sum(1 for _ in read(path, bad_rows=skipped))
-    if skipped.count:
-        rows = counted(good + skipped.count, "row")
-        share = f"{skipped.count:,} of {rows} cannot be read: "
-        yield problem_of(skipped.first[0], how_many=share)
-    return skipped.count
+    if not skipped.count:
+        return 0
+    share = f"{skipped.count:,} of {counted(good + skipped.count, 'row')} cannot be read"
+    if not good or case.context.bad_rows is refuse:
+        yield problem_of(skipped.first[0], how_many=f"{share}: ")
+        return skipped.count
+    first = problem_of(skipped.first[0], how_many=f"{share} and will be left out, the first: ")
+    yield warning(first.text, first.remedy)
+    return 0
 
 
 def documents(config: PretrainConfig, case: Case) -> Exam[Material[str] | None]:

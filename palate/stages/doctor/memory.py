@@ -4,9 +4,10 @@ Weights, gradients and Adam's two moments are fp32 throughout; an adapter counts
 and is what trains. With P weights of which T train, F in copies, R of a reward model and C of a
 critic, L layers of width d and feed-forward width f, vocabulary V, c cached numbers per token and
 layer, b bytes per number of a matrix product (4, or 2 under bf16 autocast, which also keeps a copy
-of the weights), n copies of a chunk's logits and m of what trains:
+of the weights), n copies of a chunk's logits and m of what trains, S of a model that is only there
+at the start:
 
-    peak = 4 P + 4 T + 8 T + 4 F + 4 R + 16 C + max(activations, cache, step)
+    peak = 4 P + 4 F + 4 R + max(4 S, 4 T + 8 T + 16 C + max(activations, cache, step))
     activations = tokens ((L + 2) ((32 + 4 b) d + 4 b f) + 16 d)
                   + 4 min(tokens, 1024) V n + (4 - b) P
     cache = b L cached_tokens c
@@ -48,11 +49,13 @@ class Load:
     """What a stage has in memory: parameter counts by role, tokens by what they are kept for.
 
     `copies` only compute or wait: the reference, the certified weights of a hard KL
-    budget. `tokens` is one micro-batch, `cached_tokens` the rollouts generated at once.
+    budget; `passing` models are gone before training begins. `tokens` is one micro-batch,
+    `cached_tokens` the rollouts generated at once.
     """
 
     trained: int
     copies: int = 0
+    passing: int = 0
     reward: int = 0
     critic: int = 0
     tokens: int = 0
@@ -101,6 +104,7 @@ def predicted_memory(
     cache = b * shape.layers * load.cached_tokens * shape.cached
     step = 4 * (load.trained + load.critic) * clones_trained
     adapters = load.trained if load.trained < shape.parameters else 0
+    start = 4 * load.passing - (12 * load.trained + 16 * load.critic)
     return Memory(
         weights=4 * (shape.parameters + adapters),
         gradients=4 * load.trained,
@@ -108,7 +112,7 @@ def predicted_memory(
         copies=4 * load.copies,
         reward=4 * load.reward,
         critic=16 * load.critic,
-        working=max(activations, cache, step),
+        working=max(activations, cache, step, start),
     )
 
 
