@@ -58,11 +58,27 @@ Format = Literal[
     "preference",
     "graded",
     "prompt-completion",
+    "messages",
     "prompt-only",
     "unpaired",
     "ranking",
+    "hh",
+    "alpaca",
+    "sharegpt",
+    "helpsteer",
+    "ultrafeedback",
+    "oasst",
     "groups",
     "preferences",
+    "judgements",
+]
+Judges = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--judges",
+        help="Whose judgements: people, models, simulated, imported, all, or a name such as "
+        "person:ann or 'person:*'; may be repeated.",
+    ),
 ]
 HERE = Path()
 
@@ -186,16 +202,31 @@ def import_(
     *,
     project: Project,
     kind: Annotated[Kind, typer.Option("--kind", help="What the rows are.")] = "preferences",
+    bad_rows: Annotated[
+        Literal["refuse", "skip"], typer.Option("--bad-rows", help="Stop, or list and go on.")
+    ] = "refuse",
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Read all of it, change nothing, say what is wrong.")
+    ] = False,
     root: Root = HERE,
     database: Database = "",
     debug: Debug = False,
 ) -> None:
-    """Bring groups of responses or judged pairs into a project of the database."""
+    """Bring groups of responses, preferences or judgements into a project of the database."""
     with guard(debug=debug):
         from palate.stages import exchange
 
-        url = _url(database, root)
-        exchange.import_file(source, project=project, url=url, kind=kind, console=Console())
+        if preview:
+            exchange.preview_file(source, kind=kind, console=Console())
+            return
+        exchange.import_file(
+            source,
+            project=project,
+            url=_url(database, root),
+            kind=kind,
+            console=Console(),
+            bad_rows=bad_rows,
+        )
 
 
 @app.command(rich_help_panel="Models and data")
@@ -204,16 +235,35 @@ def export(
     project: Project,
     format: Annotated[Format, typer.Option("--format", help="What to write.")],
     out: Annotated[Path, typer.Option("--out", help="File to write (.jsonl or .parquet).")],
+    judges: Judges = None,
+    weights: Annotated[
+        Literal["reliability", "equal"], typer.Option("--weights", help="How votes weigh.")
+    ] = "reliability",
+    held_out: Annotated[
+        float, typer.Option("--held-out", min=0, max=0.9, help="Fraction of prompts to hold out.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the split.")] = 0,
+    license: Annotated[
+        str, typer.Option("--license", help="License of the texts, for the data card.")
+    ] = "not stated",
     root: Root = HERE,
     database: Database = "",
     debug: Debug = False,
 ) -> None:
-    """Write a project of the database as a dataset that other tools read."""
+    """Write a project of the database as a dataset that other tools read, with a data card."""
     with guard(debug=debug):
         from palate.stages import exchange
 
+        selection = exchange.Selection(
+            project=project,
+            judges=judges or (),
+            weights=weights,
+            held_out=held_out,
+            seed=seed,
+            license=license,
+        )
         url = _url(database, root)
-        exchange.export_project(project, format=format, out=out, url=url, console=Console())
+        exchange.export_project(selection, format=format, out=out, url=url, console=Console())
 
 
 @app.command(rich_help_panel="Models and data")

@@ -1,37 +1,64 @@
 """From judgements to preferences: several votes about one pair become a soft label."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from palate.records import Group, Judgement, Preference, PreferenceGroup, preferences_of
 
+EQUAL: Mapping[str, float] = {}
+"""No weights: every judge counts the same."""
 
-def settled(group: Group, judgements: Sequence[Judgement]) -> PreferenceGroup | None:
+
+class _Vote(NamedTuple):
+    """For the earlier response: its probability, its margin, and what the vote weighs."""
+
+    probability: float
+    margin: float
+    weight: float
+
+
+def settled(
+    group: Group, judgements: Sequence[Judgement], *, weights: Mapping[str, float] = EQUAL
+) -> PreferenceGroup | None:
     """One preference per judged pair of different texts; None when nothing was said.
 
-    The probability is the mean of the votes, the margin their mean; the winner is the side with at
-    least half of the votes. Two responses with the same text cannot be preferred to one another.
+    Probability and margin are weighted means of the votes (a judge without a weight has 1), both
+    towards the winner, which is the side with at least half of the weight. Two responses with the
+    same text cannot be preferred to one another.
     """
-    votes: dict[tuple[int, int], list[tuple[float, float]]] = {}
+    votes: dict[tuple[int, int], list[_Vote]] = {}
     for judgement in judgements:
+        weight = weights.get(judgement.judge, 1.0)
         for p in preferences_of(judgement.verdict, judgement.order or range(group.k)):
             low, high = sorted((p.winner, p.loser))
             if group.responses[low].text == group.responses[high].text:
                 continue
-            towards_low = p.probability if p.winner == low else 1 - p.probability
-            votes.setdefault((low, high), []).append((towards_low, p.margin))
-    preferences: list[Preference] = []
-    for (low, high), cast in votes.items():
-        probability = sum(vote for vote, _ in cast) / len(cast)
-        margin = sum(margin for _, margin in cast) / len(cast)
-        winner, loser = (low, high) if probability >= 0.5 else (high, low)
-        preferences.append(
-            Preference(
-                winner=winner,
-                loser=loser,
-                probability=max(probability, 1 - probability),
-                margin=margin,
-            )
-        )
-    if not preferences:
-        return None
-    return PreferenceGroup(group=group, preferences=tuple(preferences))
+            vote = _Vote(p.probability, p.margin, weight)
+            if p.winner == high:
+                vote = _Vote(1 - p.probability, -p.margin, weight)
+            votes.setdefault((low, high), []).append(vote)
+    preferences = tuple(_preference(*pair, cast) for pair, cast in votes.items())
+    return PreferenceGroup(group=group, preferences=preferences) if preferences else None
+
+
+def _preference(low: int, high: int, cast: Sequence[_Vote]) -> Preference:
+    total = sum(vote.weight for vote in cast)
+    shares = [vote.weight / total if total else 1 / len(cast) for vote in cast]
+    if len(set(shares)) == 1:
+        probability = sum(vote.probability for vote in cast) / len(cast)
+        margin = sum(vote.margin for vote in cast) / len(cast)
+    else:
+        probability = math.fsum(s * v.probability for s, v in zip(shares, cast, strict=True))
+        margin = math.fsum(s * v.margin for s, v in zip(shares, cast, strict=True))
+    if probability >= 0.5:
+        return Preference(winner=low, loser=high, probability=min(probability, 1.0), margin=margin)
+    return Preference(winner=high, loser=low, probability=1 - probability, margin=0.0 - margin)
+
+
+def vote_weight(accuracy: float) -> float:
+    """log(a / (1 - a)), at least 0: what a vote of this accuracy weighs in a majority.
+
+    Nitzan and Paroush 1982; between two values, and with independent errors.
+    """
+    return max(0.0, math.log(accuracy / (1 - accuracy)))

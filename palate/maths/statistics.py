@@ -1,6 +1,6 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
-"""Intervals, calibration, ratings and diversity of what was measured.
+"""Intervals, calibration, sample sizes and diversity of what was measured.
 
 Several responses to one prompt are not independent, so means take a cluster (a prompt id) per
 value and their errors are robust to any dependence within it.
@@ -8,12 +8,11 @@ value and their errors are robust to any dependence within it.
 
 import math
 from collections.abc import Hashable, Iterable, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special
-from scipy.sparse import csgraph
+from scipy import special
 
 Array = NDArray[np.floating]
 
@@ -147,51 +146,6 @@ def calibration_null(
     return CalibrationNull(float(np.mean(errors)), float(np.quantile(errors, 0.95)))
 
 
-class Ratings(NamedTuple):
-    """Scores in nats that sum to 0, and their covariance; Elo is 400 / ln 10 times the score."""
-
-    scores: Array
-    covariance: Array
-
-
-def bradley_terry_fit(wins: ArrayLike) -> Ratings:
-    """Maximum-likelihood scores from wins[i, j], how often i beat j (a tie is half a win each).
-
-    The likelihood has a maximum if and only if every item beats every other through some chain
-    (Ford 1957). The covariance is the pseudo-inverse of the Fisher information.
-    """
-    won = np.asarray(wins, np.float64)
-    count, _ = csgraph.connected_components(won > 0, connection="strong")
-    if count > 1:
-        raise ValueError(
-            "ratings are infinite: some items never lose to, or never meet, the others; "
-            "collect more comparisons or leave those items out"
-        )
-    met = won + won.T
-
-    def gradient(scores: Array) -> Array:
-        return (met * special.expit(scores[:, None] - scores)).sum(1) - won.sum(1)
-
-    def fisher(scores: Array) -> Array:
-        p = special.expit(scores[:, None] - scores)
-        weights = met * p * (1 - p)
-        return np.diag(weights.sum(1)) - weights
-
-    def loss(scores: Array) -> float:
-        return float(-(won * special.log_expit(scores[:, None] - scores)).sum())
-
-    start = np.zeros(len(won))
-    precise = {"gtol": 1e-9}
-    optimum = cast(
-        Array,
-        optimize.minimize(
-            loss, start, jac=gradient, hess=fisher, method="trust-exact", options=precise
-        ).x,
-    )
-    scores = optimum - optimum.mean()
-    return Ratings(scores, np.linalg.pinv(fisher(scores), rcond=1e-8, hermitian=True))
-
-
 def distinct_n(texts: Iterable[Sequence[Hashable]], n: int) -> float:
     """Different n-grams over all n-grams of some token sequences, Li et al. 2016
     (arXiv:1510.03055); 0 when no sequence is long enough.
@@ -209,5 +163,21 @@ def best_of_n_kl_bound(n: int) -> float:
 
 def sample_size(p: float, power: float, *, level: float = 0.95) -> int:
     """Independent comparisons needed to tell a win rate p from 1/2, two-sided, with this power."""
+    return math.ceil(_needed(p, power, level))
+
+
+def _needed(p: float, power: float, level: float) -> float:
     z_level, z_power = float(special.ndtri((1 + level) / 2)), float(special.ndtri(power))
-    return math.ceil(((z_level / 2 + z_power * math.sqrt(p * (1 - p))) / (p - 0.5)) ** 2)
+    return ((z_level / 2 + z_power * math.sqrt(p * (1 - p))) / (p - 0.5)) ** 2
+
+
+def detectable_win_rate(n: int, power: float, *, level: float = 0.95) -> float:
+    """The smallest win rate above 1/2 that n independent comparisons tell from it; 1 at most.
+
+    `sample_size` solved for p.
+    """
+    z_level, z_power = float(special.ndtri((1 + level) / 2)), float(special.ndtri(power))
+    if n <= z_level**2:
+        return 1.0
+    root = z_power * math.sqrt(n + z_power**2 - z_level**2)
+    return min(1.0, 0.5 + (z_level * math.sqrt(n) + root) / (2 * (n + z_power**2)))

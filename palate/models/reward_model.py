@@ -175,8 +175,7 @@ def share_backbone(network: PreTrainedModel, source: str, *, name: str) -> Loade
         return None
     weight = load_adapter(network, folder, name=name)["score.weight"]
     head = nn.utils.skip_init(nn.Linear, weight.shape[1], 1, bias=False).requires_grad_(False)
-    with torch.no_grad():
-        head.weight.copy_(weight)
+    head.load_state_dict({"weight": weight})
     return LoadedReward(
         network=network,
         head=head.to(network.device),

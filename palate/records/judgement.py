@@ -1,4 +1,4 @@
-"""What a judge said about a group: a choice, a tie, a ranking, ratings or scores.
+"""What a judge said about a group: a choice, a tie, a ranking, ratings, scores or preferences.
 
 People, AI judges, verifiers, reward models and simulated annotators all produce the same record.
 """
@@ -64,7 +64,49 @@ class Skip(Record):
     reason: str
 
 
-Verdict = Annotated[Choice | Tie | Ranking | Rating | Scores | Skip, Field(discriminator="kind")]
+class Preference(Record):
+    """Response `winner` of a group is preferred to response `loser` with this probability.
+
+    `probability` is 1 for a hard label, 0.5 for a tie; `margin` is the required score difference.
+    """
+
+    winner: int = Field(ge=0)
+    loser: int = Field(ge=0)
+    probability: float = Field(default=1.0, ge=0, le=1)
+    margin: float = 0.0
+
+    @model_validator(mode="after")
+    def _two_responses(self) -> Self:
+        if self.winner == self.loser:
+            raise ValueError("a preference needs two different responses")
+        return self
+
+
+class Preferences(Record):
+    """Pairs with their probabilities and margins, as a data set states them."""
+
+    kind: Literal["preferences"] = "preferences"
+    pairs: tuple[Preference, ...] = Field(min_length=1)
+
+
+Verdict = Annotated[
+    Choice | Tie | Ranking | Rating | Scores | Skip | Preferences, Field(discriminator="kind")
+]
+JudgeKind = Literal["person", "simulated", "imported", "model"]
+_KINDS: dict[str, JudgeKind] = {
+    "person": "person",
+    "annotator": "simulated",
+    "import": "imported",
+}
+
+
+def judge_kind(judge: str) -> JudgeKind:
+    """Who a judge is, by the prefix of its name; what has none is a model, a rule or a verifier.
+
+    >>> judge_kind("person:ann"), judge_kind("annotator:cafe"), judge_kind("verifier:math")
+    ('person', 'simulated', 'model')
+    """
+    return _KINDS.get(judge.partition(":")[0], "model")
 
 
 class Judgement(Record):
@@ -95,21 +137,17 @@ class Judgement(Record):
         return JudgementId(content_id(self.model_dump(mode="json", exclude=unsaid)))
 
 
-class Preference(Record):
-    """Response `winner` of a group is preferred to response `loser` with this probability.
+class JudgedGroup(Record):
+    """A group and what was said about it: the whole of a project's feedback, row by row."""
 
-    `probability` is 1 for a hard label, 0.5 for a tie; `margin` is the required score difference.
-    """
-
-    winner: int = Field(ge=0)
-    loser: int = Field(ge=0)
-    probability: float = Field(default=1.0, ge=0, le=1)
-    margin: float = 0.0
+    group: Group
+    judgements: tuple[Judgement, ...]
 
     @model_validator(mode="after")
-    def _two_responses(self) -> Self:
-        if self.winner == self.loser:
-            raise ValueError("a preference needs two different responses")
+    def _about_this_group(self) -> Self:
+        for judgement in self.judgements:
+            if judgement.group_id != self.group.id:
+                raise ValueError(f"a judgement is about group {judgement.group_id}")
         return self
 
 
@@ -169,5 +207,7 @@ def preferences_of(verdict: Verdict, shown: Sequence[int]) -> tuple[Preference, 
             )
         case Rating(values=values) | Scores(values=values):
             return _by_value({i: float(values[i]) for i in shown})
+        case Preferences(pairs=pairs):
+            return pairs
         case Skip():
             return ()

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
-from typing import Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 from sqlalchemy import Connection
 
@@ -26,6 +27,14 @@ class Counts:
     groups: int
     responses: int
     judgements: int
+
+
+class Judged(NamedTuple):
+    """How many judgements of a judge are in force, and when the first and the last were added."""
+
+    judgements: int
+    first: datetime
+    last: datetime
 
 
 class Store:
@@ -85,6 +94,12 @@ class Store:
         """The groups that were judged, in order, each with its judgements in order."""
         pages = self._paged(project, GroupRow, queries.judged_page)
         return ((group, judgements) for group, judgements in pages if judgements)
+
+    def judges(self, project: str) -> dict[str, Judged]:
+        """Who judged the project's groups, by name in order of the alphabet."""
+        with self._engine.connect() as connection:
+            rows = queries.judges(connection, queries.project_id(connection, project))
+            return {name: Judged(count, first, last) for name, count, first, last in rows}
 
     def counts(self, project: str) -> Counts:
         """How much a project holds."""

@@ -6,6 +6,7 @@ added. A page is what stands at the positions after < position <= to.
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
@@ -187,6 +188,18 @@ def count_responses(connection: Connection, project: int) -> int:
 def count_judgements(connection: Connection, project: int) -> int:
     """Judgements that no other one supersedes."""
     return _count(connection, and_(JudgementRow.project_id == project, _in_force()))
+
+
+def judges(connection: Connection, project: int) -> list[tuple[str, int, datetime, datetime]]:
+    """(judge, judgements in force, first, last), by name."""
+    times = JudgementRow.created_at
+    rows = connection.execute(
+        select(JudgementRow.judge, func.count(), func.min(times), func.max(times))
+        .where(JudgementRow.project_id == project, _in_force())
+        .group_by(JudgementRow.judge)
+        .order_by(JudgementRow.judge)
+    )
+    return [(judge, count, first, last) for judge, count, first, last in rows]
 
 
 def _count(connection: Connection, where: ColumnElement[bool]) -> int:

@@ -7,7 +7,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from palate.config.load import load_recipe, load_section, load_stage
 from palate.config.presets import PRESETS
 from palate.config.stages import STAGES
 from palate.feedback.verifiers import VERIFIERS
-from palate.stages.exchange import JUDGED
+from palate.stages.exchange import AS_SAID, JUDGED, UNJUDGED
 from palate.store import formats
 from palate.store.formats import read
 from palate.verify.catalog import QUICK, SLOW
@@ -133,7 +133,8 @@ def test_every_preset_is_documented_with_its_source(stage: str) -> None:
 @pytest.mark.parametrize("check", [*QUICK, *SLOW], ids=lambda check: check.name)
 def test_every_proof_is_documented(check: Check) -> None:
     page = text(DOCS / "verify.md")
-    assert f"| {check.name} | {check.row} |" in page or f"{check.name}," in page.split("--slow")[-1]
+    slow = re.findall(r"[\w+-]+", page.rsplit("`--slow` also: ", 1)[-1])
+    assert f"| {check.name} | {check.row} |" in page or check.name in slow
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -295,6 +296,7 @@ READERS: dict[str, Callable[..., Iterator[object]]] = {
     "Prompts": formats.read_prompts,
     "Demonstrations": formats.read_demonstrations,
     "Preferences": formats.read_preferences,
+    "Judgements": partial(formats.read_judged, judge="import:rows"),
     "Labelled responses": formats.read_unpaired,
     "Groups": formats.read_groups,
     "Text": formats.read_texts,
@@ -321,7 +323,7 @@ def test_every_format_that_is_read_has_an_example_row() -> None:
 
 def test_every_export_format_and_judge_is_documented() -> None:
     data, judge = text(DOCS / "data.md"), text(DOCS / "judge.md")
-    assert all(f"| `{name}` |" in data for name in (*JUDGED, "prompt-only", "groups"))
+    assert all(f"| `{name}` |" in data for name in (*JUDGED, *AS_SAID, *UNJUDGED))
     assert all(f"`verifier:{name}`" in judge for name in VERIFIERS)
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from palate.feedback.aggregate import settled
+from palate.feedback.aggregate import settled, vote_weight
 from palate.feedback.functions import load_function, parse_function
 from palate.feedback.judges import ScorerJudge, SimulatedAnnotator
 from palate.feedback.scorers import FunctionScorer, RewardModelScorer
@@ -146,3 +146,29 @@ def test_functions_come_from_a_users_file_and_errors_say_what_it_has(tmp_path):
 )
 def test_verifiers(name, response, reference, value):
     assert VERIFIERS[name]("a question", response, reference) == value
+
+
+def test_margins_are_towards_the_winner():
+    """Two slight votes for b, one clear vote for a: b wins, by less than nothing on average."""
+    votes = [judgement(Choice(chosen=1), (0, 1))] * 2
+    votes.append(judgement(Choice(chosen=0, strength=4), (0, 1)))
+    (preference,) = settled(group("a", "b"), votes).preferences
+    assert (preference.winner, preference.loser) == (1, 0)
+    assert preference.margin == pytest.approx(-1.0)
+
+
+def test_weighted_votes_keep_ties_and_single_votes_as_they_are():
+    weights = {"someone": 0.3, "other": 0.9}
+    tie = [judgement(Tie(), (0, 1)), judgement(Tie(), (0, 1)).model_copy(update={"judge": "other"})]
+    assert settled(group("a", "b"), tie, weights=weights).preferences[0].probability == 0.5
+    one = [judgement(Choice(chosen=1), (0, 1))]
+    assert settled(group("a", "b"), one, weights=weights).preferences[0].probability == 1.0
+    split = [*one, judgement(Choice(chosen=0), (0, 1)).model_copy(update={"judge": "other"})]
+    (preference,) = settled(group("a", "b"), split, weights=weights).preferences
+    assert preference.winner == 0
+    assert preference.probability == pytest.approx(0.75)
+
+
+def test_a_guess_weighs_nothing_and_a_worse_one_no_less():
+    assert vote_weight(0.5) == vote_weight(0.2) == 0.0
+    assert vote_weight(0.9) == pytest.approx(math.log(9))

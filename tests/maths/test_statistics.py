@@ -1,7 +1,5 @@
-import itertools
 import math
 
-import choix
 import numpy as np
 import pytest
 from scipy import stats
@@ -10,10 +8,10 @@ from palate.maths.statistics import (
     accuracy,
     best_of_n_kl_bound,
     bootstrap_mean,
-    bradley_terry_fit,
     calibration_null,
     clustered_error,
     clustered_mean,
+    detectable_win_rate,
     distinct_n,
     expected_calibration_error,
     paired_win_rate,
@@ -162,62 +160,6 @@ def test_overconfidence_exceeds_the_null():
     assert expected_calibration_error(overconfident, outcomes) > 1.5 * null
 
 
-# ratings
-
-
-def comparisons(rng, scores, n):
-    """wins[i, j] when every pair is compared n times."""
-    first = np.triu(rng.binomial(n, 1 / (1 + np.exp(scores - scores[:, None]))), 1)
-    return first + np.tril(n - first.T, -1)
-
-
-SCORES = np.array([0.9, 0.2, -0.1, -1.0])
-
-
-def test_two_items_are_rated_by_their_log_odds():
-    fit = bradley_terry_fit([[0, 3], [1, 0]])
-    assert fit.scores == pytest.approx([math.log(3) / 2, -math.log(3) / 2])
-    assert fit.covariance[0, 0] == pytest.approx(1 / (4 * 4 * 0.75 * 0.25))
-
-
-def test_ratings_are_those_of_choix():
-    wins = comparisons(np.random.default_rng(0), SCORES, 50)
-    pairs = [(i, j) for i, j in itertools.permutations(range(4), 2) for _ in range(int(wins[i, j]))]
-    assert bradley_terry_fit(wins).scores == pytest.approx(
-        choix.opt_pairwise(4, pairs, tol=1e-10), abs=1e-6
-    )
-
-
-@pytest.mark.slow
-def test_ratings_covariance_covers_differences():
-    rng, covered = np.random.default_rng(0), 0
-    for _ in range(300):
-        fit = bradley_terry_fit(comparisons(rng, SCORES, 30))
-        contrast = np.array([1.0, 0.0, 0.0, -1.0])
-        error = math.sqrt(contrast @ fit.covariance @ contrast)
-        covered += abs(contrast @ (fit.scores - SCORES)) <= 1.96 * error
-    assert 0.93 <= covered / 300 <= 0.975
-
-
-def test_lopsided_counts_still_converge():
-    wins = np.array([[0, 1e6, 3], [1, 0, 1e5], [1e5, 1, 0]], dtype=float)
-    scores = bradley_terry_fit(wins).scores
-    expected = (wins + wins.T) / (1 + np.exp(scores - scores[:, None]))
-    assert np.abs(expected.sum(1) / wins.sum(1) - 1).max() < 1e-6
-
-
-@pytest.mark.parametrize(
-    "wins",
-    [
-        [[0, 3, 0, 0], [2, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]],
-        [[0, 3, 2], [0, 0, 1], [0, 2, 0]],
-    ],
-)
-def test_disconnected_or_unbeaten_items_have_no_rating(wins):
-    with pytest.raises(ValueError, match="ratings are infinite"):
-        bradley_terry_fit(wins)
-
-
 # the rest
 
 
@@ -240,3 +182,18 @@ def test_sample_size_has_the_power_it_promises():
     power = stats.binom.pmf(wins, n, 0.6)[np.abs(wins - n / 2) > critical].sum()
     assert power == pytest.approx(0.8, abs=0.03)
     assert sample_size(0.4, 0.8) == n
+
+
+def test_five_points_need_783_comparisons():
+    assert [sample_size(p, 0.8) for p in (0.6, 0.55, 0.53, 0.52)] == [194, 783, 2178, 4904]
+
+
+@pytest.mark.parametrize("n", [10, 783, 10_000])
+def test_what_n_comparisons_detect_needs_n_of_them(n):
+    detectable = detectable_win_rate(n, 0.8)
+    assert sample_size(detectable + 1e-9, 0.8) == n
+    assert detectable_win_rate(n, 0.5) < detectable
+
+
+def test_a_handful_of_comparisons_detects_nothing():
+    assert detectable_win_rate(3, 0.8) == 1.0

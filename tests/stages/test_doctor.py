@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from palate.batches.groups import TokenGroup, token_group
+from palate.config import objectives
 from palate.config.common import KlConfig, LoraConfig, PromptConfig
 from palate.config.load import load_recipe
 from palate.config.stages import (
@@ -21,6 +22,7 @@ from palate.config.stages import (
     PpoConfig,
     PreferenceLoss,
     RewardConfig,
+    RlooConfig,
     SftConfig,
 )
 from palate.models.build import build_causal_lm, configuration, train_tokenizer
@@ -373,7 +375,7 @@ def test_every_placement_and_estimator_of_the_kl_has_an_objective() -> None:
     fields = KlConfig.model_fields
     estimators = get_args(fields["estimator"].annotation)
     expected = {("reward", "k1"), *(("loss", estimator) for estimator in estimators)}
-    assert set(plans.OBJECTIVES) == expected
+    assert set(objectives.PLACED) == expected
     assert set(plans.PREFERENCE_OBJECTIVES) == set(get_args(PreferenceLoss))
 
 
@@ -391,7 +393,7 @@ def test_only_the_whole_sequence_kl_is_the_regularized_objective(
     placement: str, estimator: str, level: str
 ) -> None:
     kl = KlConfig.model_validate({"placement": placement, "estimator": estimator})
-    (verdict,) = said(plans.objective(PpoConfig(kl=kl)))
+    (verdict,) = said(plans.objective(RlooConfig(kl=kl)))
     assert verdict[0] == level
     assert ("E[score] - coef * KL(policy || reference)" in verdict[1]) is (level == "ok")
 

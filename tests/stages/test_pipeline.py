@@ -235,7 +235,7 @@ def test_a_run_that_is_killed_at_any_moment_resumes_to_the_same_bits(finished, t
     (tmp_path / "tiny.toml").write_text(RECIPE, encoding="utf-8")
     command = [sys.executable, "-m", "palate", "run", "tiny.toml", "--root", str(tmp_path)]
     kills = 0
-    for marker in ("01-pretrain/metrics.jsonl", "06-ppo/metrics.jsonl", "09-dpo/begun.json"):
+    for marker in ("01-pretrain/metrics.jsonl", "06-ppo/metrics.jsonl", "11-dpo/begun.json"):
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline:

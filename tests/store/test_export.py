@@ -219,7 +219,8 @@ def test_the_datasets_library_loads_what_is_exported(tmp_path):
     loaded = datasets.load_dataset(
         "json", data_files=str(path), split="train", cache_dir=str(tmp_path / "cache")
     )
-    assert set(loaded.column_names) == {"prompt", "chosen", "rejected", "margin", "probability"}
+    graded = {"prompt", "chosen", "rejected", "margin", "probability", "prompt_id"}
+    assert set(loaded.column_names) == graded
     (chosen,) = loaded[0]["chosen"]
     assert chosen == {"role": "assistant", "content": "b"}
     assert [turn["role"] for turn in loaded[0]["prompt"]] == [m.role for m in PROMPT.messages]

@@ -57,9 +57,17 @@ def with_system(row: Row, turns: tuple[Message, ...]) -> tuple[Message, ...]:
 
 
 def _instruction(row: Row) -> tuple[Message, ...]:
-    """Alpaca's question: the instruction, and on the next line the input where there is one."""
+    """Alpaca's question: the instruction, and on the next line the input where there is one; turns
+    before it are pairs in LLaMA-Factory's `history`."""
     lines = (filled_text(row["instruction"], "instruction"), optional_text(row, "input"))
-    return with_system(row, _user("\n".join(line for line in lines if line)))
+    history = items(row["history"], "history") if row.get("history") else []
+    earlier = [
+        Message(role=role, content=filled_text(said, f"history[{i}]"))
+        for i, pair in enumerate(history)
+        for role, said in zip(("user", "assistant"), items(pair, f"history[{i}]"), strict=True)
+    ]
+    asked = _user("\n".join(line for line in lines if line))
+    return with_system(row, (*earlier, *asked))
 
 
 # Prompts

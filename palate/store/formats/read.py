@@ -5,9 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from palate.records import Demonstration, Group, PreferenceGroup, Prompt, Unpaired
+from palate.records import (
+    Demonstration,
+    Group,
+    JudgedGroup,
+    PreferenceGroup,
+    Prompt,
+    Unpaired,
+)
 from palate.store.errors import BadRows, RowError, parsed_rows, refuse
-from palate.store.formats import parse, preferences
+from palate.store.formats import foreign, parse, preferences
 from palate.store.formats.fields import prompt, text
 from palate.store.rows import read_document, read_rows
 from palate.store.tables import Row
@@ -58,6 +65,36 @@ def read_groups(
 ) -> Iterator[Group]:
     """Groups: palate's own, or a `prompt` with `responses`, a list of texts."""
     return _read(GROUPS, source, split, bad_rows)
+
+
+def read_judged(
+    source: str, *, judge: str, split: str = "train", bad_rows: BadRows = refuse
+) -> Iterator[JudgedGroup]:
+    """Groups with what was said about them: palate's own judgements, HelpSteer3, UltraFeedback,
+    OpenAssistant's trees, and everything that `read_preferences` reads; `judge` signs what names
+    no judge of its own."""
+    return (
+        group
+        for groups in _read(judged_formats(judge), source, split, bad_rows)
+        for group in groups
+    )
+
+
+def judged_formats(judge: str) -> "tuple[Format[list[JudgedGroup]], ...]":
+    """The formats of `read_judged`."""
+
+    def signed(parse: Callable[[Row, str], list[JudgedGroup]]) -> Parse:
+        return lambda row: parse(row, judge)
+
+    def stated(format: Format[PreferenceGroup]) -> Parse:
+        if format.needs == RANKED:
+            return lambda row: foreign.ranked_completions(row, judge, format.parse(row))
+        return lambda row: foreign.stated_preferences(format.parse(row), judge)
+
+    return (
+        *(Format(name, needs, signed(parse)) for name, needs, parse in JUDGED),
+        *(Format(format.name, format.needs, stated(format)) for format in PREFERENCES),
+    )
 
 
 def read_texts(
@@ -119,9 +156,21 @@ DEMONSTRATIONS = (
     Format("questions", ("question", "answer"), parse.answer_demonstration("question", "answer")),
     Format("ShareGPT", ("conversations",), parse.conversation_demonstration("conversations")),
 )
+Parse = Callable[[Row], list[JudgedGroup]]
+RANKED = ("context", "completions")
+JUDGED = (
+    ("palate's own judgements", ("group", "judgements"), foreign.own_judgements),
+    (
+        "HelpSteer3",
+        ("context", "response1", "response2", "overall_preference"),
+        foreign.helpsteer,
+    ),
+    ("UltraFeedback", ("instruction", "completions"), foreign.ultrafeedback),
+    ("OpenAssistant trees", ("message_tree_id", "prompt"), foreign.oasst),
+)
 PREFERENCES = (
     Format("palate's own", ("group", "preferences"), preferences.own_preferences),
-    Format("ranking", ("context", "completions"), preferences.ranking),
+    Format("ranking", RANKED, preferences.ranking),
     Format("TRL explicit", ("prompt", "chosen", "rejected"), preferences.explicit_preference),
     Format("Alpaca", ("instruction", "chosen", "rejected"), preferences.instruction_preference),
     Format("ShareGPT", ("conversations", "chosen", "rejected"), preferences.sharegpt_preference),

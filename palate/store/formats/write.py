@@ -11,6 +11,7 @@ from typing import IO, cast
 from palate.records import (
     Demonstration,
     Group,
+    JudgedGroup,
     Message,
     PreferenceGroup,
     Prompt,
@@ -70,7 +71,7 @@ _WRITERS: dict[str, Callable[[IO[bytes], Iterable[Row]], int]] = {
 }
 
 
-def record_row(record: Group | PreferenceGroup) -> Row:
+def record_row(record: Group | PreferenceGroup | JudgedGroup) -> Row:
     """palate's own row, which keeps everything."""
     return record.model_dump(mode="json")
 
@@ -86,6 +87,12 @@ def prompt_row(prompt: Prompt) -> Row:
 def demonstration_row(demonstration: Demonstration) -> Row:
     """TRL's conversational prompt-completion row, with `tag` where there is one."""
     return completion_row(demonstration.prompt, Response(text=demonstration.response))
+
+
+def messages_row(prompt: Prompt, response: Response) -> Row:
+    """A response to imitate as a whole conversation in `messages`, and its `tag`."""
+    row: Row = {"messages": [*_asked(prompt), *_response(response.text)]}
+    return row | _filled({"tag": prompt.tag})
 
 
 def completion_row(prompt: Prompt, response: Response) -> Row:
@@ -115,7 +122,8 @@ def preference_rows(group: PreferenceGroup) -> list[Row]:
 
 
 def graded_preference_rows(group: PreferenceGroup) -> list[Row]:
-    """`preference_rows` that also hold `margin` and the `probability` of chosen over rejected."""
+    """`preference_rows` that also hold `margin`, the `probability` of chosen over rejected, and the
+    `prompt_id` that all pairs of a prompt share."""
     rows: list[Row] = []
     asked = _asked(group.group.prompt)
     texts = [response.text for response in group.group.responses]
@@ -132,6 +140,7 @@ def graded_preference_rows(group: PreferenceGroup) -> list[Row]:
                 "rejected": _response(texts[rejected]),
                 "margin": sign * p.margin,
                 "probability": max(p.probability, 1 - p.probability),
+                "prompt_id": group.group.prompt.id,
             }
         )
     return rows

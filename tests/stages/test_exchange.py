@@ -1,0 +1,323 @@
+"""What goes into a project comes out of it again, byte for byte, in every format."""
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from palate.records import (
+    Choice,
+    Group,
+    Judgement,
+    Message,
+    Prompt,
+    Ranking,
+    Rating,
+    Response,
+    Scores,
+    Skip,
+    Tie,
+    user_prompt,
+)
+from palate.stages.exchange import (
+    AS_SAID,
+    JUDGED,
+    UNJUDGED,
+    Selection,
+    export_project,
+    import_file,
+    preview_file,
+)
+from palate.store.database import Store
+from palate.store.errors import DataError
+from palate.store.files import sha256_file
+from palate.store.formats import split_by_prompt
+
+LOSSY = ("prompt-completion", "messages", "prompt-only", "unpaired")
+"""Formats that are no preferences: they are read by other stages, not by `palate import`."""
+
+
+def group(name: str, *texts: str) -> Group:
+    prompt = Prompt(
+        messages=(
+            Message(role="user", content=f"Question {name}?"),
+            Message(role="assistant", content="Which one?"),
+            Message(role="user", content="Gr\u00fc\u00dfe \u2028 that one."),
+        )
+    )
+    if name.startswith("single"):
+        prompt = user_prompt(f"Question {name}?")
+    return Group(
+        prompt=prompt,
+        responses=tuple(Response(text=text, policy=f"p{i}") for i, text in enumerate(texts)),
+    )
+
+
+def by(judge: str, about: Group, verdict, order=()) -> Judgement:
+    return Judgement(group_id=about.id, judge=judge, verdict=verdict, order=order, seconds=1.5)
+
+
+def fill(url: str, judges=("person:ann", "person:bob")) -> None:
+    """Pairs with votes that agree and differ, a tie, a ranking, ratings and a skip."""
+    with Store(url) as store:
+        for number in range(6):
+            pair = group(f"pair {number}", "Yes.", "No, it is not.")
+            store.add_groups("mine", [pair])
+            ann = by(judges[0], pair, Choice(chosen=number % 2, strength=1 + number % 4), (1, 0))
+            bob = by(judges[1], pair, Tie() if number == 3 else Choice(chosen=0), (0, 1))
+            store.add_judgements("mine", [ann, bob])
+        rated = group("single rated", "a", "b", "c")
+        ranked = group("ranked", "a", "b", "c", "d")
+        tied = group("tied", "a", "b")
+        store.add_groups("mine", [rated, ranked, tied])
+        store.add_judgements(
+            "mine",
+            [
+                by(judges[0], rated, Scores(values=(0.5, 2.25, -1.0))),
+                by(judges[0], rated, Rating(dimension="honest", values=(1, 4, 5))),
+                by(judges[0], ranked, Ranking(ranks=(1, 0, 1, 2))),
+                by(judges[1], tied, Tie(), (0, 1)),
+                by(judges[1], tied, Skip(reason="unsure"), (0, 1)),
+            ],
+        )
+
+
+def export(url: str, out: Path, format: str, **selection) -> bytes:
+    console = Console(file=(out.parent / "log.txt").open("w"), width=200)
+    chosen = Selection(project=selection.pop("project", "mine"), **selection)
+    export_project(chosen, format=format, out=out, url=url, console=console)
+    return out.read_bytes()
+
+
+def rows(data: bytes) -> list[dict]:
+    return [json.loads(line) for line in data.splitlines()]
+
+
+@pytest.fixture
+def url(tmp_path):
+    address = f"sqlite:///{(tmp_path / 'palate.db').as_posix()}"
+    fill(address)
+    return address
+
+
+@pytest.mark.parametrize("format", [f for f in (*JUDGED, *AS_SAID, "groups") if f not in LOSSY])
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_export_import_export_is_byte_identical(url, tmp_path, format, suffix):
+    first = export(url, tmp_path / "one" / f"rows.{suffix}", format)
+    kind = "groups" if format == "groups" else "preferences"
+    source = str(tmp_path / "one" / f"rows.{suffix}")
+    for _ in range(2):
+        import_file(source, project="copy", url=url, kind=kind, console=Console(quiet=True))
+    assert export(url, tmp_path / "two" / f"rows.{suffix}", format, project="copy") == first
+    assert len(first) > 100
+
+
+@pytest.fixture(autouse=True)
+def _folders(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+
+
+def test_soft_probabilities_and_margins_survive_an_import(url, tmp_path):
+    row = {"prompt": "Q", "chosen": "a", "rejected": "b", "probability": 0.7, "margin": 1.25}
+    source = tmp_path / "soft.jsonl"
+    source.write_text(json.dumps(row) + "\n")
+    import_file(
+        str(source), project="soft", url=url, kind="preferences", console=Console(quiet=True)
+    )
+    (back,) = rows(export(url, tmp_path / "out.jsonl", "graded", project="soft"))
+    assert (back["probability"], back["margin"]) == (0.7, 1.25)
+
+
+def test_people_and_simulated_annotators_are_not_mixed_in_silence(tmp_path):
+    url = f"sqlite:///{(tmp_path / 'mixed.db').as_posix()}"
+    fill(url, judges=("person:ann", "annotator:cafe"))
+    with pytest.raises(DataError, match=r"different kinds: annotator:cafe \(8\), person:ann \(9\)"):
+        export(url, tmp_path / "x.jsonl", "graded")
+    people = rows(export(url, tmp_path / "x.jsonl", "judgements", judges=["people"]))
+    assert {j["judge"] for row in people for j in row["judgements"]} == {"person:ann"}
+    named = export(url, tmp_path / "y.jsonl", "judgements", judges=["annotator:*"])
+    assert {j["judge"] for row in rows(named) for j in row["judgements"]} == {"annotator:cafe"}
+    both = rows(export(url, tmp_path / "z.jsonl", "judgements", judges=["all"]))
+    assert {len(row["judgements"]) for row in both} == {1, 2}
+    with pytest.raises(DataError, match="nobody of that name"):
+        export(url, tmp_path / "x.jsonl", "graded", judges=["person:zoe"])
+
+
+def test_ties_are_kept_as_ties_and_never_become_pairs(url, tmp_path):
+    texts = [
+        row["prompt"][0]["content"] for row in rows(export(url, tmp_path / "p.jsonl", "graded"))
+    ]
+    assert "Question tied?" not in texts
+    own = rows(export(url, tmp_path / "o.jsonl", "preferences"))
+    (tied,) = [row for row in own if len(row["group"]["responses"]) == 2][-1]["preferences"]
+    assert tied["probability"] == 0.5
+    steer = rows(export(url, tmp_path / "h.jsonl", "helpsteer"))
+    assert steer[-1]["overall_preference"] == 0
+
+
+def test_a_ranking_keeps_its_ties(url, tmp_path):
+    ranked = [
+        r for r in rows(export(url, tmp_path / "r.jsonl", "ranking")) if len(r["completions"]) == 4
+    ]
+    assert [entry["rank"] for entry in ranked[0]["completions"]] == [1, 0, 1, 2]
+    manifest = json.loads((tmp_path / "r.manifest.json").read_text())
+    left_out = manifest["files"][0]["left_out"]
+    assert left_out == {"the preferences are not those of a full ranking": 5}
+
+
+def test_helpsteer_scores_point_to_the_second_response_and_grade_strength(url, tmp_path):
+    steer = rows(export(url, tmp_path / "h.jsonl", "helpsteer"))
+    scores = [[vote["score"] for vote in row["individual_preference"]] for row in steer]
+    assert scores == [[-1, -1], [2, -1], [-3, -1], [3, 0], [-1, -1], [2, -1], [0]]
+    assert [row["overall_preference"] for row in steer] == [-1, 1, -2, 2, -1, 1, 0]
+
+
+def test_a_reliable_vote_weighs_more(tmp_path):
+    """Two people always agree; a third differs, so where it stands alone against one, it loses."""
+    url = f"sqlite:///{(tmp_path / 'w.db').as_posix()}"
+    with Store(url) as store:
+        for number in range(60):
+            pair = group(f"{number}", "Yes.", "No.")
+            truth, noise = number % 2, (number // 2) % 2
+            votes = {"person:ann": truth, "person:bob": truth, "person:eve": noise}
+            if number == 0:
+                votes = {"person:ann": 0, "person:eve": 1}
+            store.add_groups("mine", [pair])
+            store.add_judgements(
+                "mine", [by(judge, pair, Choice(chosen=c), (0, 1)) for judge, c in votes.items()]
+            )
+    equal = rows(export(url, tmp_path / "e.jsonl", "preferences", weights="equal"))
+    weighed = rows(export(url, tmp_path / "w.jsonl", "preferences"))
+    assert equal[0]["preferences"][0]["probability"] == 0.5
+    first = weighed[0]["preferences"][0]
+    assert first["winner"] == 0
+    assert first["probability"] > 0.8
+    assert weighed[1]["preferences"][0]["probability"] > 0.9
+
+
+def test_a_split_keeps_prompts_whole_and_loses_nothing(url, tmp_path):
+    whole = rows(export(url, tmp_path / "a.jsonl", "graded"))
+    train = rows(export(url, tmp_path / "b.jsonl", "graded", held_out=0.5, seed=3))
+    held = rows((tmp_path / "b.held_out.jsonl").read_bytes())
+    assert sorted(map(str, train + held)) == sorted(map(str, whole))
+    assert train
+    for side, part in ((False, train), (True, held)):
+        assert all(split_by_prompt(r["prompt_id"], fraction=0.5, seed=3) == side for r in part)
+
+
+def test_the_manifest_has_the_hash_and_the_card_the_facts(url, tmp_path):
+    out = tmp_path / "pairs.jsonl.gz"
+    export(url, out, "graded", license="CC BY 4.0")
+    manifest = json.loads((tmp_path / "pairs.manifest.json").read_text())
+    assert manifest["files"][0]["sha256"] == sha256_file(out)
+    assert manifest["license"] == "CC BY 4.0"
+    assert [j["judgements"] for j in manifest["judges"]] == [9, 8]
+    card = (tmp_path / "pairs.card.md").read_text()
+    assert "| person:ann | person | 9 |" in card
+    assert "Krippendorff's alpha (nominal)" in card
+    assert "License: CC BY 4.0" in card
+    again = card.encode()
+    export(url, out, "graded", license="CC BY 4.0")
+    assert (tmp_path / "pairs.card.md").read_bytes() == again
+
+
+def test_a_preview_changes_nothing_and_names_the_bad_rows(url, tmp_path):
+    source = tmp_path / "bad.jsonl"
+    good = {"prompt": "Q", "chosen": "a", "rejected": "b"}
+    lines = [json.dumps(good), "{", json.dumps(good | {"chosen": 3})]
+    source.write_text("\n".join(lines) + "\n")
+    log = (tmp_path / "preview.txt").open("w")
+    preview_file(str(source), kind="preferences", console=Console(file=log, width=300))
+    log.close()
+    said = (tmp_path / "preview.txt").read_text()
+    assert "1 groups of 2 responses" in said
+    assert "row 2: malformed JSON" in said
+    assert "row 3, field 'chosen': expected text or messages, found a number (3)" in said
+    assert "2 rows cannot be used" in said
+    with pytest.raises(DataError, match="row 2"):
+        import_file(
+            str(source), project="bad", url=url, kind="preferences", console=Console(quiet=True)
+        )
+    import_file(
+        str(source),
+        project="bad",
+        url=url,
+        kind="preferences",
+        console=Console(quiet=True),
+        bad_rows="skip",
+    )
+    with Store(url) as store:
+        assert store.counts("bad").judgements == 1
+
+
+def test_ultrafeedback_ranges_are_checked(tmp_path, url):
+    def row(rating: str, score: object) -> str:
+        entry = {"model": "m", "annotations": {"honesty": {"Rating": rating}}}
+        both = [entry | {"response": text, "overall_score": score} for text in "ab"]
+        return json.dumps({"instruction": "Q", "completions": both})
+
+    source = tmp_path / "uf.jsonl"
+    for bad, why in ((row("6", 1), "expected 1 to 5"), (row("3", "x"), "finite number")):
+        source.write_text(bad + "\n")
+        with pytest.raises(DataError, match=why):
+            import_file(
+                str(source), project="uf", url=url, kind="preferences", console=Console(quiet=True)
+            )
+
+
+def test_open_assistant_trees_give_a_group_for_every_ranked_question(tmp_path, url):
+    def answer(text, rank, replies=()):
+        return {"text": text, "role": "assistant", "rank": rank, "replies": list(replies)}
+
+    follow_up = {"text": "More?", "role": "prompter", "replies": [answer("x", 1), answer("y", 0)]}
+    tree = {
+        "message_tree_id": "t",
+        "prompt": {
+            "text": "Hi",
+            "role": "prompter",
+            "replies": [answer("a", 0, [follow_up]), answer("b", 2), answer("c", 1)],
+        },
+    }
+    source = tmp_path / "trees.jsonl"
+    source.write_text(json.dumps(tree) + "\n")
+    import_file(str(source), project="oa", url=url, kind="preferences", console=Console(quiet=True))
+    with Store(url) as store:
+        judged = list(store.judged_groups("oa"))
+    assert [(g.k, j[0].verdict.ranks) for g, j in judged] == [(3, (0, 2, 1)), (2, (1, 0))]
+    assert [m.content for m in judged[1][0].prompt.messages] == ["Hi", "a", "More?"]
+
+
+@pytest.mark.slow
+def test_trl_and_datasets_read_the_exports(url, tmp_path):
+    """A slow one: it imports datasets and trl."""
+    import datasets
+    from trl.data_utils import is_conversational
+
+    columns = {
+        "preference": {"prompt", "chosen", "rejected"},
+        "graded": {"prompt", "chosen", "rejected", "margin", "probability", "prompt_id"},
+        "unpaired": {"prompt", "completion", "label"},
+        "prompt-completion": {"prompt", "completion"},
+        "messages": {"messages"},
+        "prompt-only": {"prompt"},
+        **dict.fromkeys(("hh", "alpaca", "sharegpt", "helpsteer", "judgements", "oasst")),
+    }
+    for format, expected in columns.items():
+        for suffix in ("jsonl", "parquet"):
+            path = tmp_path / f"{format}.{suffix}"
+            export(url, path, format)
+            kind = "json" if suffix == "jsonl" else "parquet"
+            loaded = datasets.load_dataset(
+                kind, data_files=str(path), split="train", cache_dir=str(tmp_path / "cache")
+            )
+            assert len(loaded) > 0
+            if expected:
+                assert set(loaded.column_names) == expected
+                assert is_conversational(loaded[0])
+
+
+def test_every_format_is_in_one_table():
+    assert not set(JUDGED) & set(AS_SAID)
+    assert not set(UNJUDGED) & (set(JUDGED) | set(AS_SAID))
