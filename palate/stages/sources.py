@@ -9,7 +9,15 @@ from palate.batches.groups import TokenGroup
 from palate.feedback.aggregate import settled
 from palate.maths.seeds import seed
 from palate.models.tokens import Encoder
-from palate.records import Demonstration, Group, PreferenceGroup, Prompt, PromptId, Unpaired
+from palate.records import (
+    Demonstration,
+    Group,
+    PreferenceGroup,
+    Prompt,
+    PromptId,
+    Unpaired,
+    judge_kind,
+)
 from palate.stages.context import (
     CORPUS,
     DEMONSTRATIONS,
@@ -22,7 +30,6 @@ from palate.stages.context import (
 from palate.store import formats
 from palate.store.database import Store
 from palate.store.errors import DataError
-from palate.store.labelling.items import BY_PERSON
 from palate.worlds import cafe
 
 T = TypeVar("T")
@@ -147,7 +154,7 @@ def judged(store_url: str, source: str) -> Iterator[PreferenceGroup]:
         )
     with Store(store_url) as store:
         for group, about in store.judged_groups(name):
-            said = [j for j in about if not who or j.judge.startswith(BY_PERSON)]
+            said = [j for j in about if not who or judge_kind(j.judge) == "person"]
             row = settled(group, said)
             if row is not None:
                 yield row

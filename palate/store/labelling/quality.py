@@ -6,11 +6,20 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
-from palate.records import Answer, Choice, preferred
+from palate.records import Answer, Choice, Group, Judgement, preferred
+from palate.store import queries
 from palate.store.labelling.checks import check_results
-from palate.store.schema import AssignmentRow, ItemRow, PersonRow, ResponseRow
+from palate.store.labelling.items import BY_PERSON
+from palate.store.schema import (
+    AssignmentRow,
+    GroupRow,
+    ItemRow,
+    JudgementRow,
+    PersonRow,
+    ResponseRow,
+)
 
 NEWEST = 5000
 """Answers that are looked at."""
@@ -168,3 +177,29 @@ def _habits(mine: list[Vote], lengths: dict[tuple[str, int], int], checks: list[
         checks=Share(part=sum(checks), of=len(checks)),
         repeats=Share(part=sum(v.best == said_first[v.item] for v in again), of=len(again)),
     )
+
+
+def judged_by_people(
+    connection: Connection, project: int, *, limit: int
+) -> list[tuple[Group, tuple[Judgement, ...]]]:
+    """The groups that people judged last, each with what people said about it."""
+    here = (JudgementRow.project_id == project, JudgementRow.judge.startswith(BY_PERSON))
+    newest = (
+        select(JudgementRow.group_id)
+        .where(*here)
+        .group_by(JudgementRow.group_id)
+        .order_by(func.max(JudgementRow.position).desc())
+        .limit(limit)
+    )
+    positions = select(GroupRow.position).where(
+        GroupRow.project_id == project, GroupRow.id.in_(newest)
+    )
+    pages = [
+        queries.judged_page(connection, project, position - 1, position)
+        for position in connection.scalars(positions.order_by(GroupRow.position)).all()
+    ]
+    return [
+        (group, tuple(j for j in said if j.judge.startswith(BY_PERSON)))
+        for page in pages
+        for group, said in page
+    ]
