@@ -54,7 +54,7 @@ class Answer(Record):
     Verdicts and `better`, their own text, count responses as the group stores them. `late` means
     that the lease had ended before; `flagged` responses may have named who wrote them.
 
-    >>> Answer(verdicts=(Tie(),), seconds=4.0).better
+    >>> Answer(verdicts=(Choice(chosen=0),), seconds=4.0).better
     ''
     """
 
@@ -70,7 +70,7 @@ class Answer(Record):
 def preferred(verdicts: tuple[Verdict, ...], shown: tuple[int, ...]) -> tuple[int, ...]:
     """The responses of `shown` that verdicts put first; all of them where none is better.
 
-    >>> preferred((Choice(chosen=1),), (0, 1)), preferred((Tie(),), (0, 1))
+    >>> preferred((Choice(chosen=1),), (0, 1)), preferred((), (0, 1))
     ((1,), (0, 1))
     """
     places = standings(verdicts, shown)
