@@ -10,7 +10,7 @@ import torch
 
 from palate.algorithms.rlhf import clipped_loss, sequence_rewards, without_critic
 from palate.batches.experience import Experience, Rollouts
-from palate.config.stages import GrpoConfig
+from palate.config.onpolicy import GrpoConfig
 from palate.interfaces import Loss, Outputs
 from palate.maths import advantages as adv
 from palate.maths.surrogates import (

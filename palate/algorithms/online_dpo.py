@@ -8,7 +8,7 @@ from palate.algorithms.dpo import averaged, terms
 from palate.algorithms.rlhf import policy_metrics, scores_of, without_critic
 from palate.batches.experience import Experience, Rollouts
 from palate.batches.pairs import scored_pairs
-from palate.config.stages import OnlineDpoConfig
+from palate.config.onpolicy import OnlineDpoConfig
 from palate.interfaces import Loss, Outputs
 from palate.maths import preference
 from palate.maths.advantages import leave_one_out, on_tokens

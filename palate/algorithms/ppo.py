@@ -9,7 +9,7 @@ from dataclasses import replace
 from palate.algorithms.rlhf import clipped_loss, token_rewards, without_critic
 from palate.batches.experience import Experience, Rollouts
 from palate.batches.metrics import Mean, Metrics
-from palate.config.stages import PpoConfig
+from palate.config.onpolicy import PpoConfig
 from palate.interfaces import Loss, Outputs
 from palate.maths import reductions
 from palate.maths.advantages import gae, whitened

@@ -7,7 +7,7 @@ import torch
 from palate.batches.experience import Experience, Rollouts
 from palate.batches.metrics import Mean, Metrics
 from palate.config.common import KlConfig
-from palate.config.stages import (
+from palate.config.onpolicy import (
     AnyOnPolicyConfig,
     ClippedConfig,
     OnPolicyConfig,

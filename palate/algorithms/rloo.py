@@ -5,7 +5,7 @@ There is no importance ratio, so a batch of rollouts is good for exactly one upd
 
 from palate.algorithms.rlhf import policy_metrics, regularized, sequence_rewards, without_critic
 from palate.batches.experience import Experience, Rollouts
-from palate.config.stages import RlooConfig
+from palate.config.onpolicy import RlooConfig
 from palate.interfaces import Loss, Outputs
 from palate.maths import reductions
 from palate.maths.advantages import leave_one_out, on_tokens

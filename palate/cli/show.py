@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.syntax import Syntax
 
 import palate
-from palate.config.common import KlConfig
+from palate.config.common import KlConfig, StageConfig
 from palate.config.errors import ConfigError
 from palate.config.explain import nearest
+from palate.config.onpolicy import OnPolicyConfig
 from palate.config.presets import PRESETS
-from palate.config.stages import STAGES, OnPolicyConfig, StageConfig
+from palate.config.stages import STAGES
 
 PACKAGE = Path(palate.__file__).parent
 
@@ -53,7 +54,8 @@ def page(stage: str) -> Iterator[Excerpt]:
     on_policy = issubclass(section, OnPolicyConfig)
     for parent in reversed(section.mro()):
         if issubclass(parent, StageConfig) and parent is not StageConfig:
-            yield Excerpt(place="palate/config/stages.py", source=inspect.getsource(parent))
+            place = _place(Path(inspect.getfile(parent)))
+            yield Excerpt(place=place, source=inspect.getsource(parent))
     if "kl" in section.model_fields:
         yield Excerpt(place="palate/config/common.py", source=inspect.getsource(KlConfig))
     if stage in PRESETS:

@@ -1,4 +1,4 @@
-"""Sections that several stages share: compute, optimizer, batches, prompts, sampling, LoRA, KL."""
+"""What several stages share: compute, optimizer, LoRA, prompts, sampling, KL, rows of data."""
 
 from typing import Literal
 
@@ -93,3 +93,19 @@ class KlConfig(Config):
     """`reward` optimises E[reward] - coef * KL; `loss` adds a term to each token's loss."""
     estimator: Literal["k1", "k2", "k3", "k1_cumulative", "k3_cumulative"] = "k1"
     """In the loss: k1_cumulative and k3_cumulative optimise the same, k2 and k3 something else."""
+
+
+class StageConfig(Config):
+    """What every stage has."""
+
+    seed: int | None = None
+    """Seed of this stage; unset, it is derived from the recipe's seed and the stage's name."""
+    compute: ComputeConfig = ComputeConfig()
+    """Device, precision and micro-batch budget."""
+
+
+class ReadingConfig(StageConfig):
+    """A stage that reads rows of data."""
+
+    bad_rows: Literal["refuse", "skip"] = "refuse"
+    """`refuse` stops at the first row that cannot be read; `skip` counts them and says which."""

@@ -12,13 +12,14 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from palate.config.base import Config
+from palate.config.common import StageConfig
 from palate.config.errors import ConfigError
 from palate.config.explain import explain, nearest, unknown_key
 from palate.config.fields import paths
 from palate.config.override import Table, override, stage_of
 from palate.config.presets import under_preset
 from palate.config.rules import check, check_references
-from palate.config.stages import STAGES, Recipe, StageConfig
+from palate.config.stages import STAGES, Recipe
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 

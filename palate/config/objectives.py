@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from palate.config.common import KlConfig
-    from palate.config.stages import AnyOnPolicyConfig, GrpoConfig, PpoConfig, ReinforceConfig
+    from palate.config.onpolicy import AnyOnPolicyConfig, GrpoConfig, PpoConfig, ReinforceConfig
 
 
 class Placed(NamedTuple):

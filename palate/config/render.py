@@ -9,10 +9,12 @@ from typing import cast
 from pydantic.fields import FieldInfo
 
 from palate.config.base import Config
+from palate.config.common import StageConfig
 from palate.config.fields import allowed, keys, paths, subsection, value_at
 from palate.config.objectives import caveats, objective
+from palate.config.onpolicy import AnyOnPolicyConfig
 from palate.config.presets import PRESETS, leaves, stage_of, under_preset
-from palate.config.stages import STAGES, AnyOnPolicyConfig, Recipe, StageConfig
+from palate.config.stages import STAGES, Recipe
 
 INTRODUCTION = """\
 # Configuration

@@ -8,16 +8,14 @@ from typing import cast
 from palate.config.base import Config
 from palate.config.explain import nearest
 from palate.config.fields import paths, value_at
-from palate.config.stages import (
-    DpoConfig,
+from palate.config.onpolicy import (
     GrpoConfig,
     OnPolicyConfig,
     PolicyGradientConfig,
-    PretrainConfig,
-    Recipe,
     ReinforceConfig,
     RlooConfig,
 )
+from palate.config.stages import DpoConfig, PretrainConfig, Recipe
 
 
 def check(config: Config) -> list[str]:

@@ -4,7 +4,7 @@ import torch
 
 from palate.algorithms.onpolicy import ALGORITHMS
 from palate.config.objectives import caveats, objective
-from palate.config.stages import AnyOnPolicyConfig, PpoConfig
+from palate.config.onpolicy import AnyOnPolicyConfig, PpoConfig
 from palate.maths.seeds import seed
 from palate.models.adapters import adapter, adapter_parameters, add_adapter
 from palate.models.forward import backbone_of

@@ -10,16 +10,11 @@ import transformers
 from rich.console import Console
 from rich.markup import escape
 
+from palate.config.common import ReadingConfig, StageConfig
 from palate.config.load import resolved_json
 from palate.config.objectives import caveats, objective
-from palate.config.stages import (
-    AnyOnPolicyConfig,
-    EvaluateConfig,
-    ReadingConfig,
-    Recipe,
-    ReportConfig,
-    StageConfig,
-)
+from palate.config.onpolicy import AnyOnPolicyConfig
+from palate.config.stages import EvaluateConfig, Recipe, ReportConfig
 from palate.evaluation.results import Evaluation
 from palate.evaluation.tables import summary_table
 from palate.feedback.functions import parse_function

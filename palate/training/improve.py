@@ -13,7 +13,7 @@ from palate.batches.experience import Experience, Rollouts
 from palate.batches.groups import TokenGroup, token_group
 from palate.batches.metrics import Mean, Metrics
 from palate.batches.padding import fitted, padded, response_mask, response_rows
-from palate.config.stages import AnyOnPolicyConfig, GrpoConfig
+from palate.config.onpolicy import AnyOnPolicyConfig, GrpoConfig
 from palate.interfaces import Loss, LossOf, Outputs, Rollout, Sampler, Scorer
 from palate.maths.seeds import seed
 from palate.models.tokens import Encoder

@@ -3,15 +3,14 @@
 from typing import Literal
 
 from palate.config.common import KlConfig, OptimizerConfig, SamplingConfig
-from palate.config.stages import (
-    DpoConfig,
+from palate.config.onpolicy import (
     GrpoConfig,
     OnlineDpoConfig,
     PpoConfig,
     ReinforceConfig,
-    RewardConfig,
     RlooConfig,
 )
+from palate.config.stages import DpoConfig, RewardConfig
 from palate.verify import enumeration as exact
 from palate.verify.checks import Check, above, below, between
 from palate.verify.offline import (

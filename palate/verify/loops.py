@@ -12,7 +12,8 @@ from palate.batches.groups import TokenGroup, token_group
 from palate.batches.padding import response_mask, response_rows
 from palate.batches.pairs import pairs_of
 from palate.config.common import OptimizerConfig
-from palate.config.stages import AnyOnPolicyConfig, DpoConfig, PpoConfig, RewardConfig
+from palate.config.onpolicy import AnyOnPolicyConfig, PpoConfig
+from palate.config.stages import DpoConfig, RewardConfig
 from palate.interfaces import Loss, Outputs
 from palate.maths.reductions import masked_sum
 from palate.models.roles import Role

@@ -10,7 +10,8 @@ from torch import Tensor
 from palate.algorithms.onpolicy import ALGORITHMS
 from palate.algorithms.sft import Reduction
 from palate.config.common import OptimizerConfig
-from palate.config.stages import AnyOnPolicyConfig, DpoConfig, RewardConfig
+from palate.config.onpolicy import AnyOnPolicyConfig
+from palate.config.stages import DpoConfig, RewardConfig
 from palate.evaluation.policies import best_of_n_curve
 from palate.maths.statistics import best_of_n_kl_bound
 from palate.models.roles import Role

@@ -6,8 +6,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from palate.algorithms.onpolicy import ALGORITHMS, Algorithm
+from palate.config.onpolicy import AnyOnPolicyConfig
 from palate.config.rules import check
-from palate.config.stages import AnyOnPolicyConfig
 from palate.verify import enumeration as exact
 from palate.verify.checks import Reached
 from palate.verify.loops import improve

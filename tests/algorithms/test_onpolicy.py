@@ -9,7 +9,7 @@ from palate.algorithms import grpo, online_dpo, ppo, reinforce, rloo
 from palate.algorithms.rlhf import rollout_metrics, scores_of, sequence_rewards
 from palate.batches.experience import Experience, Rollouts
 from palate.config.common import KlConfig, SamplingConfig
-from palate.config.stages import (
+from palate.config.onpolicy import (
     GrpoConfig,
     OnlineDpoConfig,
     PpoConfig,

@@ -185,7 +185,7 @@ def test_show_knows_every_stage(stage: str) -> None:
     from palate.cli.show import page
 
     places = [excerpt.place for excerpt in page(stage)]
-    assert places[0] == "palate/config/stages.py"
+    assert places[0].startswith("palate/config/")
     assert places[-1].startswith("palate/stages/")
 
 
@@ -196,7 +196,7 @@ def test_show_of_an_unknown_stage_names_the_nearest() -> None:
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     command = f"{sys.executable} -m palate show ppo | head -n 1"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    assert result.stdout == "# palate/config/stages.py\n"
+    assert result.stdout == "# palate/config/common.py\n"
     assert result.stderr == ""
 
 

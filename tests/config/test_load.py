@@ -13,14 +13,8 @@ from palate.config.load import (
     resolved_json,
     table_of,
 )
-from palate.config.stages import (
-    STAGES,
-    DpoConfig,
-    EvaluateConfig,
-    PpoConfig,
-    Recipe,
-    SftConfig,
-)
+from palate.config.onpolicy import PpoConfig
+from palate.config.stages import STAGES, DpoConfig, EvaluateConfig, Recipe, SftConfig
 
 RECIPE = """
 name = "tiny"

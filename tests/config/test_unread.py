@@ -7,8 +7,10 @@ import pytest
 
 import palate
 from palate.cli.show import page
+from palate.config.common import ReadingConfig
 from palate.config.fields import keys, subsection
-from palate.config.stages import STAGES, OnPolicyConfig, ReadingConfig
+from palate.config.onpolicy import OnPolicyConfig
+from palate.config.stages import STAGES
 
 PACKAGE = Path(palate.__file__).parent
 

@@ -15,14 +15,12 @@ from palate.batches.groups import TokenGroup, token_group
 from palate.config import objectives
 from palate.config.common import KlConfig, LoraConfig, PromptConfig
 from palate.config.load import load_recipe
+from palate.config.onpolicy import GrpoConfig, PpoConfig, RlooConfig
 from palate.config.stages import (
     ArchitectureConfig,
     DpoConfig,
-    GrpoConfig,
-    PpoConfig,
     PreferenceLoss,
     RewardConfig,
-    RlooConfig,
     SftConfig,
 )
 from palate.models.build import build_causal_lm, configuration, train_tokenizer

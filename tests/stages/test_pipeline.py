@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from palate.config.load import load_recipe
-from palate.config.stages import PpoConfig, PretrainConfig
+from palate.config.onpolicy import PpoConfig
+from palate.config.stages import PretrainConfig
 from palate.records import PreferenceGroup
 from palate.stages.pipeline import input_hashes, run_recipe
 from palate.store.database import Store

@@ -8,8 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from palate.config.common import StageConfig
 from palate.config.load import resolved_json
-from palate.config.stages import AnyStageConfig, Recipe, StageConfig
+from palate.config.stages import AnyStageConfig, Recipe
 from palate.maths.seeds import seed as named_seed
 from palate.models.precision import pick_device
 from palate.stages.context import StageContext

@@ -25,10 +25,10 @@ from transformers import (
 )
 
 from palate.config.common import PromptConfig
+from palate.config.onpolicy import OnPolicyConfig
 from palate.config.stages import (
     ArchitectureConfig,
     DpoConfig,
-    OnPolicyConfig,
     PretrainConfig,
     Recipe,
     RewardConfig,

@@ -3,24 +3,25 @@
 from collections.abc import Sequence
 
 from palate.batches.groups import TokenGroup
-from palate.config.common import ComputeConfig, PromptConfig
-from palate.config.stages import (
+from palate.config.common import ComputeConfig, PromptConfig, StageConfig
+from palate.config.onpolicy import (
     AnyOnPolicyConfig,
-    DpoConfig,
-    EvaluateConfig,
     GrpoConfig,
-    JudgeConfig,
     OnlineDpoConfig,
     PpoConfig,
+    ReinforceConfig,
+    RlooConfig,
+)
+from palate.config.stages import (
+    DpoConfig,
+    EvaluateConfig,
+    JudgeConfig,
     PrepareConfig,
     PretrainConfig,
-    ReinforceConfig,
     ReportConfig,
     RewardConfig,
-    RlooConfig,
     SampleConfig,
     SftConfig,
-    StageConfig,
 )
 from palate.feedback.functions import load_function
 from palate.models.precision import has_fast_bf16, pick_device

@@ -7,16 +7,9 @@ from dataclasses import replace
 from transformers import PreTrainedModel
 
 from palate.batches.groups import TokenGroup
-from palate.config.common import LoraConfig
-from palate.config.stages import (
-    AnyOnPolicyConfig,
-    DpoConfig,
-    PpoConfig,
-    PretrainConfig,
-    RewardConfig,
-    SftConfig,
-    StageConfig,
-)
+from palate.config.common import LoraConfig, StageConfig
+from palate.config.onpolicy import AnyOnPolicyConfig, PpoConfig
+from palate.config.stages import DpoConfig, PretrainConfig, RewardConfig, SftConfig
 from palate.models.adapters import add_adapter
 from palate.models.precision import has_fast_bf16, pick_device
 from palate.stages.doctor.memory import Load, Memory, Shape, predicted_memory, shape_of

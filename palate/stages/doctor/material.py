@@ -6,8 +6,8 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from palate.batches.groups import TokenGroup, token_group
+from palate.config.onpolicy import AnyOnPolicyConfig
 from palate.config.stages import (
-    AnyOnPolicyConfig,
     DpoConfig,
     EvaluateConfig,
     JudgeConfig,

@@ -4,18 +4,18 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from palate.config.common import StageConfig
+from palate.config.onpolicy import OnPolicyConfig
 from palate.config.stages import (
     DpoConfig,
     EvaluateConfig,
     JudgeConfig,
-    OnPolicyConfig,
     PrepareConfig,
     PretrainConfig,
     Recipe,
     RewardConfig,
     SampleConfig,
     SftConfig,
-    StageConfig,
 )
 from palate.stages.context import (
     DEMONSTRATIONS,

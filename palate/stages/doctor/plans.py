@@ -3,14 +3,8 @@
 import math
 
 from palate.config import objectives
-from palate.config.stages import (
-    AnyOnPolicyConfig,
-    DpoConfig,
-    PreferenceLoss,
-    PretrainConfig,
-    RewardConfig,
-    SftConfig,
-)
+from palate.config.onpolicy import AnyOnPolicyConfig
+from palate.config.stages import DpoConfig, PreferenceLoss, PretrainConfig, RewardConfig, SftConfig
 from palate.stages.doctor.verdicts import Exam, counted, ok, problem, warning
 from palate.training.order import num_updates
 

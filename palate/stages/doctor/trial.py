@@ -10,7 +10,7 @@ import palate
 from palate.batches.groups import token_group
 from palate.batches.padding import padded, response_mask
 from palate.config.common import ComputeConfig, PromptConfig
-from palate.config.stages import AnyOnPolicyConfig
+from palate.config.onpolicy import AnyOnPolicyConfig
 from palate.feedback.functions import parse_function
 from palate.interfaces import Rollout, Scorer
 from palate.maths.kl import k1
