@@ -15,6 +15,7 @@ from palate.evaluation.results import Evaluation
 from palate.evaluation.tables import headers, summary_rows
 from palate.evaluation.words import difference, duration, interval, memory, percent, points
 from palate.records import Record
+from palate.records.trust import TRUST_REMEDY, TrustRecord, complaint
 
 
 class StageCost(Record):
@@ -48,6 +49,13 @@ class ConfigText(Record):
     text: str
 
 
+class StageTrust(Record):
+    """What an on-policy stage found out about itself."""
+
+    name: str
+    record: TrustRecord
+
+
 class RunFacts(Record):
     """What somebody needs to make the same run again."""
 
@@ -68,6 +76,7 @@ class ReportInputs(Record):
     costs: tuple[StageCost, ...] = ()
     credits: tuple[Credit, ...] = ()
     configs: tuple[ConfigText, ...] = ()
+    trust: tuple[StageTrust, ...] = ()
     facts: RunFacts
 
 
@@ -88,7 +97,19 @@ class CreditToken(NamedTuple):
 
 def report(inputs: ReportInputs) -> Report:
     """Apply the rules."""
-    return Report(inputs=inputs, findings=findings(inputs.evaluation, inputs.targets))
+    untrusted = [
+        Finding(
+            rule="trust",
+            severity="problem",
+            text=f"{stage.name} failed a check of itself: {complaint(check)}",
+            remedy=TRUST_REMEDY,
+        )
+        for stage in inputs.trust
+        for check in stage.record.missed
+    ]
+    return Report(
+        inputs=inputs, findings=(*untrusted, *findings(inputs.evaluation, inputs.targets))
+    )
 
 
 def page(report: Report) -> str:

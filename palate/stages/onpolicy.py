@@ -9,6 +9,7 @@ from palate.maths.seeds import seed
 from palate.models.adapters import adapter, adapter_parameters, add_adapter
 from palate.models.forward import backbone_of
 from palate.models.load import load_policy, save_policy
+from palate.models.precision import precision_on
 from palate.models.reward_model import ValueModel, load_reward
 from palate.models.roles import CriticRole, PolicyRole
 from palate.stages import sources
@@ -28,6 +29,7 @@ from palate.training.control import certified_bound
 from palate.training.improve import Actors, OnlineLoop, Step
 from palate.training.learner import LocalLearner
 from palate.training.reference import Averaged, Frozen
+from palate.training.trust import Witness
 
 REFERENCE = "reference"
 """The adapter of a reference that moves."""
@@ -73,7 +75,14 @@ def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
         encoder=policy.encoder,
         critic=_critic(config, context, policy, updates) if config.stage == "ppo" else None,
     )
-    loop = OnlineLoop(actors, ALGORITHMS[config.stage], config, run_seed=context.seed)
+    witness = Witness(
+        actors.policy,
+        context.folder,
+        vocabulary=policy.network.config.get_text_config().vocab_size,
+        precision=precision_on(policy.device, config.compute.precision),
+    )
+    algorithm = witness.watching(ALGORITHMS[config.stage])
+    loop = OnlineLoop(actors, algorithm, config, run_seed=context.seed)
     prompts = sources.askable(
         sources.prompts(context, config.prompts),
         policy.encoder,
@@ -85,6 +94,7 @@ def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
         checkpoints=Checkpoints(
             context.folder.folder("checkpoints"), every=config.checkpoint_steps
         ),
+        after=witness.after,
     )
     summary = {"steps": float(config.steps), "kl/coef": loop.controller.coef}
     if config.kl.control == "hard":

@@ -9,6 +9,7 @@ import datasets
 import transformers
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from palate.config.load import resolved_json
 from palate.config.objectives import caveats, objective
@@ -24,6 +25,7 @@ from palate.evaluation.results import Evaluation
 from palate.evaluation.tables import summary_table
 from palate.feedback.functions import parse_function
 from palate.maths.seeds import seed as named_seed
+from palate.records.trust import TRUST_REMEDY, complaint
 from palate.stages import (
     dpo,
     evaluate,
@@ -202,6 +204,15 @@ def run_one(
         soft_wrap=True,
         highlight=False,
     )
+    warn_of_misses(name, folder, console)
+
+
+def warn_of_misses(name: str, folder: StageDir, console: Console) -> None:
+    """Say aloud which of a stage's checks of itself do not hold."""
+    trust = report.trust_of(folder)
+    for check in trust.missed if trust else ():
+        text = f"{name}: WARNING: {complaint(check)}. {TRUST_REMEDY}"
+        console.print(Text(text, "bold red"), soft_wrap=True)
 
 
 def skips_bad_rows(config: StageConfig) -> bool:

@@ -18,7 +18,7 @@ from palate.config.stages import (
     StageConfig,
 )
 from palate.models.adapters import add_adapter
-from palate.models.precision import has_fast_bf16, pick_device
+from palate.models.precision import pick_device, precision_on
 from palate.stages.doctor.memory import Load, Memory, Shape, predicted_memory, shape_of
 
 _LOGPROBS, _WITH_ENTROPY = 3, 6
@@ -124,22 +124,14 @@ def _micro_batch(config: StageConfig, longest: int, batch: int) -> int:
     return max(longest, min(budget, batch * longest)) if longest else budget
 
 
-def _uses_bf16(config: StageConfig) -> bool:
-    """Whether the stage's matrix products run in bf16."""
-    asked = config.compute.precision
-    return asked == "bf16" or (
-        asked == "auto" and has_fast_bf16(pick_device(config.compute.device))
-    )
-
-
 def _predicted(config: StageConfig, shape: Shape, load: Load, *, logit_copies: int) -> Memory:
-    on_cpu = pick_device(config.compute.device).type == "cpu"
+    device = pick_device(config.compute.device)
     return predicted_memory(
         shape,
         load,
-        number_bytes=2 if _uses_bf16(config) else 4,
+        number_bytes=2 if precision_on(device, config.compute.precision) == "bf16" else 4,
         logit_copies=logit_copies,
         # A checkpoint clones weights and both moments in host memory; on a GPU the optimizer's
         # grouped step makes one temporary of each.
-        clones_trained=3 if on_cpu else 1,
+        clones_trained=3 if device.type == "cpu" else 1,
     )
