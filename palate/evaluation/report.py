@@ -19,12 +19,13 @@ from palate.records.trust import TRUST_REMEDY, TrustRecord, complaint
 
 
 class StageCost(Record):
-    """What one stage of the run took."""
+    """What one stage of the run took; 0 predicted: nothing was."""
 
     name: str
     stage: str
     seconds: float
     peak_memory_mib: float
+    predicted_memory_mib: float = 0.0
 
 
 class Credit(Record):

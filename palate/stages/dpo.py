@@ -17,6 +17,7 @@ from palate.models.roles import Role
 from palate.records import Group, PreferenceGroup
 from palate.stages import sources
 from palate.stages.context import MODEL, StageContext
+from palate.stages.loads import announce, fixed_memory, outline_of
 from palate.stages.policies import OpenPolicy, open_policy, with_reference
 from palate.stages.reward import encoded
 from palate.store.errors import DataError
@@ -42,9 +43,11 @@ def run(config: DpoConfig, context: StageContext) -> dict[str, float]:
         prompt=config.prompt,
         compute=config.compute,
     )
+    outline = outline_of(policy.network)
     policy, reference = with_reference(policy, config.lora, temperature=1.0, run_seed=context.seed)
     budget = config.compute.micro_batch_tokens
     job = (_kto if config.loss == "kto" else _paired)(config, context, policy, reference)
+    announce(context, config, fixed_memory(config, outline, job.tokens))
     del reference  # only KTO's loss asks it again, and keeps it
     learner = LocalLearner(
         policy.plain_role(),

@@ -23,6 +23,7 @@ from palate.models.tokens import Encoder
 from palate.records import PreferenceGroup
 from palate.stages import sources
 from palate.stages.context import MODEL, StageContext
+from palate.stages.loads import announce, fixed_memory, outline_of
 from palate.stages.policies import REWARD, open_policy
 from palate.training.checkpoints import Checkpoints
 from palate.training.fit import LossFor, fit
@@ -32,9 +33,13 @@ from palate.training.order import num_updates
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """A fresh reward model, and what is kept of the policy that it starts from."""
+    """A fresh reward model, and what is kept of the policy that it starts from.
+
+    `outline` is that policy without its weights.
+    """
 
     network: PreTrainedModel
+    outline: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     encoder: Encoder
 
@@ -47,10 +52,13 @@ def start(config: RewardConfig, context: StageContext) -> Start:
         prompt=config.prompt,
         compute=config.compute,
     )
+    outline = outline_of(policy.network)
     network = reward_from_policy(policy.network, seed=seed(context.seed, "head"))
     if config.lora.rank:
         add_adapter(network, config.lora, name=REWARD, seed=seed(context.seed, "adapter"))
-    return Start(network=network, tokenizer=policy.tokenizer, encoder=policy.encoder)
+    return Start(
+        network=network, outline=outline, tokenizer=policy.tokenizer, encoder=policy.encoder
+    )
 
 
 def run(config: RewardConfig, context: StageContext) -> dict[str, float]:
@@ -60,6 +68,7 @@ def run(config: RewardConfig, context: StageContext) -> dict[str, float]:
         context, config.data, held_out_fraction=config.held_out_fraction
     )
     rows, tokens = encoded(train, begun.encoder, config.max_response_tokens)
+    announce(context, config, fixed_memory(config, begun.outline, tokens))
     role = RewardRole(
         begun.network,
         layout=supports_tree(begun.network).layout,

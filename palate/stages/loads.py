@@ -4,7 +4,8 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
-from transformers import PreTrainedModel
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from palate.batches.groups import TokenGroup
 from palate.config.common import LoraConfig
@@ -19,7 +20,8 @@ from palate.config.stages import (
 )
 from palate.models.adapters import add_adapter
 from palate.models.precision import pick_device, precision_on
-from palate.stages.doctor.memory import Load, Memory, Shape, predicted_memory, shape_of
+from palate.stages.context import StageContext
+from palate.stages.memory import Load, Memory, Shape, predicted_memory, shape_of
 
 _LOGPROBS, _WITH_ENTROPY = 3, 6
 
@@ -103,6 +105,23 @@ def on_one_backbone(config: AnyOnPolicyConfig, reward: RewardConfig) -> bool:
     """Whether a reward model that a stage of the recipe makes will be an adapter on the policy's
     own backbone."""
     return bool(config.lora.rank and reward.lora.rank) and config.model == reward.model
+
+
+def outline_of(network: PreTrainedModel) -> PreTrainedModel:
+    """A network of the same configuration without memory for its weights."""
+    return outlined(network.config)
+
+
+def outlined(config: PreTrainedConfig) -> PreTrainedModel:
+    """A causal language model of a configuration, without memory for its weights."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def announce(context: StageContext, config: StageConfig, memory: Memory) -> None:
+    """Let a run compare with the process's memory, where that is what the stage computes in."""
+    if pick_device(config.compute.device).type == "cpu":
+        context.expect(memory.peak)
 
 
 def trained_by(lora: LoraConfig, outline: PreTrainedModel) -> int:
