@@ -31,11 +31,15 @@ SIZES = {
         hidden_size=768, layers=8, heads=12, intermediate_size=2048, vocabulary=8192, context=512
     ),
 }
-ONLINE = 'prompts="cafe:prompts:64" steps=3 batch_prompts=8 reward=judge:cafe sampling.max_tokens=48'
+DATA = "data=cafe:demonstrations:96 epochs=1 batch_rows=16"
+ONLINE = (
+    'prompts="cafe:prompts:64" steps=3 batch_prompts=8 reward=judge:cafe sampling.max_tokens=48'
+)
 STAGES = {
-    "sft": "data=cafe:demonstrations:96 epochs=1 batch_rows=16",
-    "sft-lora": "data=cafe:demonstrations:96 epochs=1 batch_rows=16 lora.rank=8",
-    "sft-small": "data=cafe:demonstrations:96 epochs=1 batch_rows=16 compute.micro_batch_tokens=512",
+    "sft": DATA,
+    "sft-lora": DATA + " lora.rank=8",
+    "sft-small": DATA + " compute.micro_batch_tokens=512",
+    "sft-long": "data=cafe:demonstrations:2000 epochs=1 batch_rows=16",
     "dpo": "data={pairs} epochs=1 batch_groups=8",
     "reward": "data={pairs} epochs=1 batch_groups=8 held_out_fraction=0",
     "ppo": ONLINE,
@@ -44,6 +48,7 @@ STAGES = {
 }
 CASES = [
     *(("sft", size) for size in SIZES),
+    ("sft-long", "0.8M"),
     ("sft-small", "29M"),
     ("sft-lora", "29M"),
     ("dpo", "7M"),
@@ -82,15 +87,12 @@ def prepare(folder: Path) -> None:
 
 def measured(folder: Path, stage: str, size: str) -> dict[str, float]:
     """Predicted and peak MiB of one stage."""
-    words = STAGES[stage].format(pairs=folder / "pairs.jsonl").replace('"', "").split()
+    words = STAGES[stage].format(pairs=folder / "pairs.jsonl").split()
     run = f"{stage}-{size}".replace(".", "_")
     verb = stage.partition("-")[0]
-    subprocess.run(
-        [sys.executable, "-m", "palate", verb, "--run", run, "--root", str(folder)]
-        + [f"model={folder / size}", *words],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    command = [sys.executable, "-m", "palate", verb, "--run", run, "--root", str(folder)]
+    model = f"model={folder / size}"
+    subprocess.run([*command, model, *words], check=True, stdout=subprocess.DEVNULL)
     (timing,) = (folder / "runs" / run).glob("*/timing.json")
     return json.loads(timing.read_text())
 

@@ -15,7 +15,7 @@ from palate.models.precision import precision_on
 from palate.models.reward_model import ValueModel, load_reward
 from palate.models.roles import CriticRole, PolicyRole
 from palate.stages import sources
-from palate.stages.context import CREDIT, MODEL, OBJECTIVE, StageContext
+from palate.stages.context import CREDIT, MODEL, OBJECTIVE, PROMPTS, StageContext
 from palate.stages.loads import announce, online_memory, outline_of, outlined
 from palate.stages.policies import (
     CRITIC,
@@ -92,6 +92,7 @@ def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
         sources.prompts(context, config.prompts),
         policy.encoder,
         max_tokens=config.sampling.max_tokens,
+        source=context.data(config.prompts, PROMPTS),
     )
     asked = [policy.encoder.encode_prompt(prompt) for prompt in prompts]
     groups = [token_group(one.id, one.ids, ()) for one in asked]

@@ -7,6 +7,7 @@ from palate.store.formats.read import (
     read_prompts,
     read_texts,
     read_unpaired,
+    row_of,
 )
 from palate.store.formats.split import split_by_prompt
 from palate.store.formats.write import (
@@ -37,6 +38,7 @@ __all__ = [
     "read_texts",
     "read_unpaired",
     "record_row",
+    "row_of",
     "split_by_prompt",
     "unpaired_row",
     "write_rows",
