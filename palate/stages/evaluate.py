@@ -28,7 +28,7 @@ from palate.maths.seeds import seed
 from palate.maths.statistics import Interval, best_of_n_kl_bound
 from palate.records import Group, Prompt, PromptId, Response
 from palate.stages import sources
-from palate.stages.context import EVALUATION, HELD_OUT, TIMING, StageContext
+from palate.stages.context import EVALUATION, HELD_OUT, PROMPTS, TIMING, StageContext
 from palate.stages.policies import OpenPolicy, open_policy, open_scorer
 from palate.stages.reward import measured
 from palate.stages.sample import sampling_record
@@ -75,6 +75,7 @@ class Evaluator:
             sources.prompts(context, config.prompts, limit=config.limit),
             self.baseline.encoder,
             max_tokens=config.sampling.max_tokens,
+            source=context.data(config.prompts, PROMPTS),
         )
         self.taste = self._scorer(config.judge)
         self.proxy = self._scorer(config.reward_model) if config.reward_model else None

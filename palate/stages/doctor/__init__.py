@@ -17,7 +17,6 @@ from palate.stages.context import StageContext
 from palate.stages.doctor.blueprints import Blueprints, Case
 from palate.stages.doctor.exams import examine
 from palate.stages.doctor.machine import free_disk, free_memory, machine
-from palate.stages.doctor.memory import Memory
 from palate.stages.doctor.verdicts import (
     Exam,
     Finding,
@@ -31,6 +30,7 @@ from palate.stages.doctor.verdicts import (
     say,
     warning,
 )
+from palate.stages.memory import Memory
 from palate.stages.pipeline import input_hashes, skips_bad_rows
 from palate.store.errors import Skipped, refuse
 from palate.store.runs import RunDir, StageDir, code_version, fingerprint
