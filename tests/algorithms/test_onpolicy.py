@@ -241,6 +241,42 @@ def test_a_group_is_dead_when_its_rewards_are_equal_whatever_the_scores_say():
     assert "group/dead_fraction" not in rollout_metrics(alone, equal).values()
 
 
+def test_the_updated_policys_kl_weighs_old_samples_by_their_ratio():
+    experience, config = experience_for("ppo")
+    moved = OLD + torch.tensor([0.5, -0.25, 0.1])
+    values = ppo.loss(outputs(moved), experience, config, kl_coef=0.0).metrics.values()
+    ratio = (moved - OLD).exp()
+    kl = float((ratio * (moved - REF))[MASK].sum()) / 4
+    assert values["kl/updated_policy"] == pytest.approx(kl, rel=1e-5)
+    assert values["kl/old_policy"] == pytest.approx(float((OLD - moved)[MASK].mean()), rel=1e-5)
+    assert values["policy/entropy"] == pytest.approx(0.7, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("module", "config"),
+    [
+        (ppo, PpoConfig()),
+        (grpo, GrpoConfig()),
+        (grpo, GrpoConfig(reduction="sequence_mean")),
+        (rloo, RlooConfig()),
+        (reinforce, ReinforceConfig()),
+        (online_dpo, OnlineDpoConfig()),
+    ],
+)
+def test_losses_and_metrics_add_up_over_micro_batches(module, config):
+    made = module.prepare(rollouts(torch.where(MASK, 0.25, 0.0)), config, kl_coef=0.3)
+    moved = OLD + torch.tensor([0.5, -0.25, 0.1])
+
+    def loss_of(rows):
+        return module.loss(outputs(moved[rows]), made.take(rows, 3), config, kl_coef=0.3)
+
+    whole, parts = loss_of([0, 1, 2, 3]), [loss_of([0, 1]), loss_of([2, 3])]
+    torch.testing.assert_close(parts[0].sum + parts[1].sum, whole.sum)
+    assert parts[0].weight + parts[1].weight == whole.weight
+    merged = (parts[0].metrics + parts[1].metrics).values()
+    assert merged == pytest.approx(whole.metrics.values(), rel=1e-5, abs=1e-7)
+
+
 def gradient_of(module, config, experience, logprobs):
     moved = logprobs.clone().requires_grad_(True)
     loss = module.loss(outputs(moved), experience, config, kl_coef=0.0)
@@ -336,6 +372,8 @@ def test_online_dpo_is_dpo_on_labels_of_the_scores_with_groups_counted_once():
 def test_taking_rows_keeps_what_belongs_to_them():
     experience, _ = experience_for("ppo")
     part = experience.take([3, 1], 2)
-    assert torch.equal(part.mask, MASK[[3, 1], :2])
-    assert torch.equal(part.advantages, experience.advantages[[3, 1], :2])
+    for name in ("mask", "old_logprobs", "ref_logprobs", "advantages", "old_values", "returns"):
+        assert torch.equal(getattr(part, name), getattr(experience, name)[[3, 1], :2]), name
+    for name in ("scores", "group_index"):
+        assert torch.equal(getattr(part, name), getattr(experience, name)[[3, 1]]), name
     assert experience.take([0], 5).mask.tolist() == [[True, True, True, False, False]]
