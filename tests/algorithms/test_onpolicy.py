@@ -28,7 +28,7 @@ SCORES = torch.tensor([1.0, -1.0, 0.5, 2.0])
 def rollouts(values=None) -> Rollouts:
     return Rollouts(
         mask=MASK,
-        sampler_logprobs=OLD + 0.01,
+        sampler_logprobs=OLD + torch.tensor([0.01, -0.01, 0.01]),
         old_logprobs=OLD,
         ref_logprobs=REF,
         values=torch.zeros(4, 3) if values is None else values,
@@ -199,6 +199,17 @@ def test_the_critic_learns_returns_on_valid_tokens_only():
     expected = 0.5 * ((0.1 - experience.returns[MASK]) ** 2).sum()
     assert loss.sum.item() == pytest.approx(expected.item(), rel=1e-5)
     assert loss.weight == float(MASK.sum())
+
+
+def test_values_are_clipped_around_those_of_the_rollout():
+    """The worse of the two counts: 0.9 from an old 0.5 is read as 0.6 for the target 1.0."""
+    old = torch.where(MASK, 0.5, 0.0)
+    config = PpoConfig(value_clip=0.1)
+    made = replace(experience_for("ppo")[0], old_values=old, returns=torch.ones(4, 3))
+    loss = ppo.critic_loss(outputs(OLD, torch.full((4, 3), 0.9)), made, config)
+    assert float(loss.sum / loss.weight) == pytest.approx(0.5 * 0.4**2, rel=1e-5)
+    plain = ppo.critic_loss(outputs(OLD, torch.full((4, 3), 0.9)), made, PpoConfig(value_clip=0))
+    assert float(plain.sum / plain.weight) == pytest.approx(0.5 * 0.1**2, rel=1e-5)
 
 
 def test_explained_variance_is_one_for_a_perfect_critic_and_zero_for_a_constant_one():

@@ -27,9 +27,7 @@ def log_sigmoid(x: float) -> float:
 
 def loss_of(config: RewardConfig):
     empty = torch.zeros(0)
-    outputs = Outputs(
-        logprobs=empty, entropy=empty, values=empty, scores=torch.tensor(SCORES)
-    )
+    outputs = Outputs(logprobs=empty, entropy=empty, values=empty, scores=torch.tensor(SCORES))
     return reward.loss(outputs, PAIRS, config)
 
 

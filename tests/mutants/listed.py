@@ -9,6 +9,8 @@ LOGPROBS = ("tests/maths/test_logprobs.py",)
 PREFERENCE = ("tests/maths/test_preference.py",)
 REDUCTIONS = ("tests/maths/test_reductions.py",)
 REWARD = ("tests/maths/test_reward.py",)
+RATINGS = ("tests/maths/test_ratings.py",)
+STATISTICS = ("tests/maths/test_statistics.py",)
 SEEDS = ("tests/maths/test_seeds.py",)
 SURROGATES = ("tests/maths/test_surrogates.py",)
 GRADIENTS = ("tests/proofs/test_gradients.py",)
@@ -42,12 +44,6 @@ COMPANY = (
 )
 MICRO_BATCHES = (
     "tests/training/test_learner.py::test_micro_batches_change_neither_the_gradient_nor_the_metrics",
-)
-ALONE = (
-    "tests/models/test_generate.py::test_rollouts_do_not_depend_on_what_else_is_in_the_batch",
-)
-RESTORED = (
-    "tests/training/test_learner.py::test_restoring_a_state_repeats_the_next_update_to_the_bit",
 )
 RESUMED = (
     "tests/training/test_improve.py::test_resuming_with_a_moving_reference_equals_never_stopping",
@@ -630,6 +626,79 @@ MATHS = (
         "U",
         SURROGATES,
     ),
+    # statistics
+    Mutation(
+        "the error of a mean forgets how few the clusters are",
+        "maths/statistics.py",
+        "np.square(sums - mean * counts).sum() * len(counts) / freedom",
+        "np.square(sums - mean * counts).sum()",
+        "S",
+        STATISTICS,
+    ),
+    Mutation(
+        "clusters weigh alike, whatever their size",
+        "maths/statistics.py",
+        "mean = sums.sum() / n\n",
+        "mean = (sums / counts).mean()\n",
+        "S",
+        STATISTICS,
+    ),
+    Mutation(
+        "Wilson's interval is centered on the share",
+        "maths/statistics.py",
+        "center = (p + z * z / (2 * n)) / (1 + z * z / n)",
+        "center = p",
+        "S",
+        STATISTICS,
+    ),
+    Mutation(
+        "equal scores are mistakes",
+        "maths/statistics.py",
+        "np.heaviside(score_differences, 0.5)",
+        "np.heaviside(score_differences, 0.0)",
+        "S",
+        STATISTICS,
+    ),
+    Mutation(
+        "the bootstrap draws clusters without their sizes",
+        "maths/statistics.py",
+        "np.quantile(times @ sums / (times @ counts),",
+        "np.quantile(times @ (sums / counts) / len(counts),",
+        "S",
+        STATISTICS,
+    ),
+    Mutation(
+        "calibration errors cancel between bins",
+        "maths/statistics.py",
+        "float(np.abs(gaps).sum() / len(p))",
+        "float(abs(gaps.sum()) / len(p))",
+        "S",
+        STATISTICS,
+    ),
+    Mutation(
+        "items that never lose are rated",
+        "maths/ratings.py",
+        'connected_components(won, connection="strong")',
+        'connected_components(won, connection="weak")',
+        "S",
+        RATINGS,
+    ),
+    Mutation(
+        "the information of a comparison is its probability",
+        "maths/ratings.py",
+        "weights = met * p * (1 - p)",
+        "weights = met * p",
+        "S",
+        RATINGS,
+    ),
+    Mutation(
+        "the KL of best-of-n is log n",
+        "maths/statistics.py",
+        "return math.log(n) - (n - 1) / n",
+        "return math.log(n)",
+        "S",
+        STATISTICS,
+    ),
     # seeds
     Mutation(
         "the run's seed is not part of a seed",
@@ -697,7 +766,9 @@ MODELS = (
         "last=at.gather(1, (length - 1).clamp(min=0))[:, 0]",
         "last=at[:, -1]",
         "U",
-        ("tests/models/test_forward.py::test_last_states_give_the_score_that_a_classifier_reads_at_the_last_token",),
+        (
+            "tests/models/test_forward.py::test_last_states_give_the_score_that_a_classifier_reads_at_the_last_token",
+        ),
     ),
     Mutation(
         "responses of a group see one another",
@@ -959,10 +1030,10 @@ MODELS = (
         GENERATE,
     ),
     Mutation(
-        "rows that finish leave their gaps to the wrong rows",
+        "rows that finished fill the gaps of others",
         "models/generate.py",
         "survivors[~going[:count]] = count + going[count:].nonzero()[:, 0]",
-        "survivors[~going[:count]] = count + going[count:].nonzero()[:, 0].flip(0)",
+        "survivors[~going[:count]] = count + torch.arange(int((~going[:count]).sum()))",
         "I",
         GENERATE,
     ),
@@ -1242,7 +1313,7 @@ BATCHES = (
         "first_wins = scores[pairs[:, 0]] >= scores[pairs[:, 1]]",
         "first_wins = scores[pairs[:, 0]] <= scores[pairs[:, 1]]",
         "U",
-        ON_POLICY,
+        PAIRS,
     ),
     Mutation(
         "every pair counts once, not every prompt",
@@ -1410,8 +1481,8 @@ ALGORITHMS = (
     Mutation(
         "live groups are logged as dead",
         "algorithms/rlhf.py",
-        'Mean(float((~live).sum()), float(len(live)))',
-        'Mean(float(live.sum()), float(len(live)))',
+        "Mean(float((~live).sum()), float(len(live)))",
+        "Mean(float(live.sum()), float(len(live)))",
         "M",
         METRICS,
     ),
@@ -1676,11 +1747,19 @@ TRAINING = (
         MICRO_BATCHES,
     ),
     Mutation(
-        "gradients are clipped before they are divided",
+        "gradients are not divided by the weight",
         "training/learner.py",
         "            gradient.div_(weight)",
         "            gradient.mul_(1.0)",
         "I",
+        LEARNER,
+    ),
+    Mutation(
+        "the limit of the gradient's norm grows with the batch",
+        "training/learner.py",
+        "limit = self.config.clip_norm or math.inf",
+        "limit = weight * (self.config.clip_norm or math.inf)",
+        "U",
         LEARNER,
     ),
     Mutation(
@@ -1759,7 +1838,7 @@ TRAINING = (
         "the weights are not restored",
         "training/learner.py",
         'parameter.copy_(state[f"weight.{name}"])',
-        'parameter.copy_(parameter)',
+        "parameter.copy_(parameter)",
         "D",
         LEARNER,
     ),
@@ -1800,7 +1879,7 @@ TRAINING = (
     Mutation(
         "a resumed run starts over",
         "training/fit.py",
-        "        learner.load_state(saved.states[\"model\"])",
+        '        learner.load_state(saved.states["model"])',
         "        learner.state()",
         "D",
         FIT,

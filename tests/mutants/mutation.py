@@ -15,6 +15,7 @@ LAYERS = {
     "D": "determinism and resuming",
     "U": "values worked out by hand",
     "M": "metrics mean what they say",
+    "S": "intervals, calibration and ratings",
 }
 """Layers of tests: what one is blind to, another sees."""
 

@@ -182,16 +182,15 @@ def test_nothing_moves_at_a_rate_of_zero_so_every_ratio_is_one(network):
     world = transformer_world(network(0), enumeration.text_problem())
     with torch.no_grad():
         world.critic.network.head.weight.fill_(0.3)
-    config = PpoConfig(
-        k=6, steps=2, epochs=2, minibatches=3, optimizer=REST, critic_optimizer=REST
-    )
+    config = PpoConfig(k=6, steps=2, epochs=2, minibatches=3, optimizer=REST, critic_optimizer=REST)
     seen = spied(world, config, 2)
     assert len(seen) == 2 * 2 * 3
     assert max(one["ratio"] for one in seen) < 2e-6
     assert max(one["value"] for one in seen) < 1e-5
-    passes = [[one["scores"] for one in seen[i : i + 3]] for i in range(0, 12, 3)]
-    assert sorted(sum(passes[0], [])) == sorted(sum(passes[1], []))
-    assert sorted(sum(passes[0], [])) != sorted(sum(passes[2], []))
+    first, second, third, _ = (
+        sorted(score for one in seen[i : i + 3] for score in one["scores"]) for i in range(0, 12, 3)
+    )
+    assert first == second != third
 
 
 def test_minibatches_are_drawn_anew_in_every_epoch():
