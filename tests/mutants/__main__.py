@@ -21,8 +21,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.mutants.listed import MUTATIONS
-from tests.mutants.mutation import PAGE, ROOT, Mutation, page
+from tests.mutants.mutation import MUTATIONS, PAGE, ROOT, Mutation, page
 
 LIMIT_SECONDS = 300
 QUICKLY = (

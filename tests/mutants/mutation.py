@@ -1,10 +1,11 @@
 """A mutation: one line of palate made wrong, and the tests that must notice."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+LIST = ROOT / "tests" / "mutants" / "listed.txt"
 PAGE = ROOT / "docs" / "mutants.md"
 
 LAYERS = {
@@ -47,6 +48,26 @@ class Mutation:
         if found != 1:
             raise ValueError(f"{self.what}: {self.before!r} stands {found} times in {self.path}")
         file.write_text(source.replace(self.before, self.after), encoding="utf-8")
+
+
+def listed() -> Iterator[Mutation]:
+    """The mutations of `listed.txt`, whose first paragraph says how to read it."""
+    file, layer, tests = "", "", ()
+    for block in LIST.read_text(encoding="utf-8").strip().split("\n\n")[1:]:
+        head, *lines = block.splitlines()
+        match head.split():
+            case ["#", file]:
+                pass
+            case ["##", layer, *tests]:
+                pass
+            case _:
+                before, after = (
+                    "\n".join(line[2:] for line in lines if line.startswith(sign)) for sign in "-+"
+                )
+                yield Mutation(head, file, before, after, layer, tuple(tests))
+
+
+MUTATIONS = tuple(listed())
 
 
 def page(mutations: Sequence[Mutation], failures: Sequence[str]) -> str:

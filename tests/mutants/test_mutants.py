@@ -4,8 +4,7 @@ from collections import Counter
 
 import pytest
 
-from tests.mutants.listed import MUTATIONS
-from tests.mutants.mutation import LAYERS, PAGE, ROOT, Mutation
+from tests.mutants.mutation import LAYERS, MUTATIONS, PAGE, ROOT, Mutation
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.what)
