@@ -156,6 +156,45 @@ def test_every_row_keeps_its_own_reward_prompt_and_log_probabilities(network):
     torch.testing.assert_close(done.experience.advantages[:, 0].view(5, 5), table - others)
 
 
+class Recorded:
+    """A sampler that says its log-probabilities are lower than they are, and keeps what it drew."""
+
+    def __init__(self, sampler):
+        self.sampler, self.drawn = sampler, []
+
+    def sample(self, prompts, k, *, seed):
+        honest = self.sampler.sample(prompts, k, seed=seed)
+        shifted = [
+            tuple(replace(one, logprobs=tuple(p - 0.25 for p in one.logprobs)) for one in row)
+            for row in honest
+        ]
+        self.drawn += [one for row in shifted for one in row]
+        return shifted
+
+
+def test_a_rollout_keeps_what_sampler_scorer_and_critic_said():
+    plain = tabular_world(enumeration.tabular())
+    world = replace(plain, sampler=Recorded(plain.sampler))
+    with torch.no_grad():
+        world.critic.table.copy_(torch.arange(39.0).view(3, 13) / 10)
+    config = PpoConfig(k=8, steps=1, minibatches=1, optimizer=REST, critic_optimizer=REST)
+    loop = online_loop(world, ALGORITHMS["ppo"], config, seed=5)
+    done, values = loop.step(world.prompts, 0)
+    rollouts, drawn = done.rollouts, world.sampler.drawn
+    assert rollouts.finished.tolist() == [one.finished for one in drawn]
+    assert 0 < sum(one.finished for one in drawn) < len(drawn)
+    said = torch.tensor([sum(one.logprobs) for one in drawn])
+    own = torch.where(rollouts.mask, rollouts.sampler_logprobs, 0.0).sum(1)
+    torch.testing.assert_close(own, said, rtol=1e-5, atol=1e-5)
+    assert values["policy/sampler_mismatch"] == pytest.approx(0.25, rel=1e-4)
+    assert values["reward/score"] == pytest.approx(float(rollouts.scores.mean()), rel=1e-5)
+    spread = float(rollouts.scores.std(correction=0))
+    assert values["reward/score_std"] == pytest.approx(spread, rel=1e-4)
+    expected = world.critic(done.tokens).values
+    torch.testing.assert_close(rollouts.values, expected.detach())
+    assert rollouts.values[rollouts.mask].max() > 1
+
+
 def spied(world, config, steps):
     """Per minibatch of some steps: largest log-ratio, largest change of value, rewards in it."""
     seen, algorithm = [], ALGORITHMS[config.stage]

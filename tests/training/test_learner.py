@@ -8,7 +8,8 @@ from palate.batches.groups import TokenGroup, token_group
 from palate.batches.padding import fitted, response_mask
 from palate.config.common import OptimizerConfig
 from palate.interfaces import Loss, Outputs
-from palate.models.roles import PlainPolicyRole
+from palate.models.reward_model import reward_from_policy
+from palate.models.roles import PlainPolicyRole, RewardRole
 from palate.training.learner import LocalLearner, learning_rate, read_all
 from tests.models.tiny import llama, tiny_network
 
@@ -70,12 +71,16 @@ def test_outputs_come_in_the_order_of_the_groups_whatever_the_micro_batches(fami
         )
         for i, counts in enumerate(lengths)
     ]
-    role = PlainPolicyRole(tiny_network(family), layout="tree", temperature=1.0)
-    alone = [read_all(role, [group], budget=1).logprobs for group in groups]
-    expected = torch.cat([fitted(part, 35) for part in alone])
+    policy = PlainPolicyRole(tiny_network(family), layout="tree", temperature=1.0)
+    reward = RewardRole(reward_from_policy(policy.network, seed=0), layout="tree")
+    alone = [read_all(policy, [group], budget=1).logprobs for group in groups]
+    logprobs = torch.cat([fitted(part, 35) for part in alone])
+    scores = torch.cat([read_all(reward, [group], budget=1).scores for group in groups])
     for budget in (1, 64, 100_000):
-        together = read_all(role, groups, budget=budget).logprobs
-        torch.testing.assert_close(together, expected, rtol=1e-5, atol=1e-5)
+        together = read_all(policy, groups, budget=budget).logprobs
+        torch.testing.assert_close(together, logprobs, rtol=1e-5, atol=1e-5)
+        together = read_all(reward, groups, budget=budget).scores
+        torch.testing.assert_close(together, scores, rtol=1e-5, atol=1e-5)
 
 
 def mean_gradient(subject: LocalLearner) -> list[torch.Tensor]:
