@@ -19,6 +19,9 @@ setup: .venv/.done
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(PIP) --editable '.[dev]'
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	  && apt-get install -y -qq chromium >/dev/null; } \
+	  || echo "No Chromium: tests in a browser will be skipped."
 	touch $@
 
 demo: setup

@@ -97,7 +97,9 @@ def train_palate(model: Path, file: Path, root: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pairs", type=Path, nargs="?", help="JSONL.gz with prompt, chosen, rejected")
+    parser.add_argument(
+        "pairs", type=Path, nargs="?", help="JSONL.gz with prompt, chosen, rejected"
+    )
     parser.add_argument("--number", type=int, default=192)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()

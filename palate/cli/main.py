@@ -266,6 +266,29 @@ def export(
         exchange.export_project(selection, format=format, out=out, url=url, console=Console())
 
 
+@app.command(rich_help_panel="Models and data")
+def label(
+    *,
+    project: Annotated[str, typer.Option("--project", help="Project; default: a list.")] = "",
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Port to listen on.")] = 8765,
+    root: Root = HERE,
+    database: Annotated[str, typer.Option("--db", "--database", help="Database URL.")] = "",
+    debug: Debug = False,
+) -> None:
+    """Let people judge responses in a browser."""
+    with guard(debug=debug):
+        from palate.web.server import Address, serve
+
+        def ready(address: Address) -> None:
+            typer.echo(f"palate label: {address.url}")
+            if address.token:
+                typer.echo(f"first-run token: {address.token} (for the first account, for a day)")
+
+        url = _url(database, root)
+        serve(url, project=project, host=host, port=port, root=root, ready=ready)
+
+
 @app.command(rich_help_panel="Look")
 def config(stage: Stage, words: Words = None, *, debug: Debug = False) -> None:
     """Print a stage's settings as a commented TOML table, ready for a recipe."""

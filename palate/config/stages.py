@@ -156,7 +156,7 @@ class RewardConfig(ReadingConfig):
     model: str = "@sft"
     """Backbone to start from: `@stage`, a local folder or a Hub name."""
     data: str = "@judge"
-    """Preferences: `@stage`, a file or a Hub name."""
+    """Preferences: `@stage`, a file, a Hub name or `project:NAME`."""
     prompt: PromptConfig = PromptConfig()
     """Prompt format and length."""
     max_response_tokens: int = Field(default=256, ge=1)
@@ -346,7 +346,7 @@ class DpoConfig(ReadingConfig):
     model: str = "@sft"
     """Policy to start from; it is also the reference."""
     data: str = "@judge"
-    """Preferences: `@stage`, a file or a Hub name."""
+    """Preferences: `@stage`, a file, a Hub name or `project:NAME`."""
     prompt: PromptConfig = PromptConfig()
     """Prompt format and length."""
     max_response_tokens: int = Field(default=256, ge=1)

@@ -29,8 +29,10 @@ from palate.records.judgement import (
     judge_kind,
     preferences_of,
 )
+from palate.records.labelling import Answer, LabelTask, preferred, standings
 
 __all__ = [
+    "Answer",
     "Choice",
     "Demonstration",
     "Group",
@@ -39,6 +41,7 @@ __all__ = [
     "JudgedGroup",
     "Judgement",
     "JudgementId",
+    "LabelTask",
     "Message",
     "Preference",
     "PreferenceGroup",
@@ -59,5 +62,7 @@ __all__ = [
     "content_id",
     "judge_kind",
     "preferences_of",
+    "preferred",
+    "standings",
     "user_prompt",
 ]

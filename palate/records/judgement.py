@@ -114,6 +114,7 @@ class Judgement(Record):
 
     `order` lists the responses that were shown, in that order (empty: all, as stored); `seed` is
     that of a random judge; a judgement that corrects an earlier one names it in `supersedes`.
+    `reasons` are tags that a person chose, and `note` is what they wrote.
 
     >>> Judgement(group_id="g", judge="ann", verdict=Choice(chosen=1)).verdict.chosen
     1
@@ -126,11 +127,14 @@ class Judgement(Record):
     seconds: float | None = None
     seed: int | None = None
     supersedes: JudgementId | None = None
+    reasons: tuple[str, ...] = ()
+    note: str = ""
 
     @property
     def id(self) -> JudgementId:
-        """Content hash."""
-        return JudgementId(content_id(self))
+        """Content hash; reasons and a note count where there are any."""
+        unsaid = {name for name in ("reasons", "note") if not getattr(self, name)}
+        return JudgementId(content_id(self.model_dump(mode="json", exclude=unsaid)))
 
 
 class JudgedGroup(Record):

@@ -24,6 +24,7 @@ from palate.evaluation.results import Evaluation
 from palate.evaluation.tables import summary_table
 from palate.feedback.functions import parse_function
 from palate.maths.seeds import seed as named_seed
+from palate.records import content_id
 from palate.stages import (
     dpo,
     evaluate,
@@ -35,6 +36,7 @@ from palate.stages import (
     reward,
     sample,
     sft,
+    sources,
 )
 from palate.stages.context import EVALUATION, TIMING, StageContext
 from palate.stages.progress import LeftOut, StageMonitor
@@ -163,7 +165,8 @@ def run_one(
     """Skip, resume or run one stage; the manifest is written last."""
     stage: str = getattr(config, "stage")  # noqa: B009
     text = resolved_json(config)
-    inputs = input_hashes(config, artifacts)
+    store_url = f"sqlite:///{root / 'palate.db'}"
+    inputs = input_hashes(config, artifacts, store_url)
     mark = fingerprint(stage, text, inputs, seed, code_version())
     if folder.is_finished(mark):
         console.print(f"[bold]{name:<{NAME_WIDTH}}[/] finished before, skipped")
@@ -184,7 +187,7 @@ def run_one(
             seed=seed,
             monitor=monitor,
             artifacts=artifacts,
-            store_url=f"sqlite:///{root / 'palate.db'}",
+            store_url=store_url,
             project=folder.path.parent.name,
             bad_rows=left_out if skips_bad_rows(config) else refuse,
         )
@@ -224,14 +227,19 @@ def headline(summary: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {value:.4g}" for name, value in list(summary.items())[:4])
 
 
-def input_hashes(config: StageConfig, artifacts: Mapping[str, Path]) -> dict[str, str]:
-    """Content hashes of all that the config names: earlier stages, files and folders."""
+def input_hashes(
+    config: StageConfig, artifacts: Mapping[str, Path], store_url: str
+) -> dict[str, str]:
+    """Content hashes of all that the config names: earlier stages, files, folders and projects."""
     hashes: dict[str, str] = {}
     for name in named_in(config):
         path = Path(name)
         stage = name.partition("/")[0].removeprefix("@")
         if name.startswith("@") and stage in artifacts:
             hashes[name] = StageDir(artifacts[stage]).content_hash()
+        elif name.startswith(sources.PROJECT):
+            rows = sources.judged(store_url, name)
+            hashes[name] = content_id([row.model_dump(mode="json") for row in rows])
         elif path.name and path.is_file():
             hashes[name] = sha256_file(path)
         elif path.name and path.is_dir():

@@ -1,14 +1,23 @@
-"""Where records come from: the embedded world, files, Hub names, or an earlier stage."""
+"""Where records come from: the embedded world, files, Hub names, the database, or a stage."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from palate.batches.groups import TokenGroup
+from palate.feedback.aggregate import settled
 from palate.maths.seeds import seed
 from palate.models.tokens import Encoder
-from palate.records import Demonstration, Group, PreferenceGroup, Prompt, PromptId, Unpaired
+from palate.records import (
+    Demonstration,
+    Group,
+    PreferenceGroup,
+    Prompt,
+    PromptId,
+    Unpaired,
+    judge_kind,
+)
 from palate.stages.context import (
     CORPUS,
     DEMONSTRATIONS,
@@ -19,10 +28,14 @@ from palate.stages.context import (
     StageContext,
 )
 from palate.store import formats
+from palate.store.database import Store
 from palate.store.errors import DataError
 from palate.worlds import cafe
 
 T = TypeVar("T")
+
+PROJECT = "project:"
+"""The prefix of sources that are the judgements of a project in the database."""
 
 _CAFE_SIZES = {"corpus": 16_000, "demonstrations": 4_000, "prompts": 3_000, "held_out": 500}
 
@@ -102,18 +115,17 @@ def preferences(
 ) -> tuple[list[PreferenceGroup], list[PreferenceGroup]]:
     """(training, held-out) preferences. A stage that wrote a held-out part has split them already;
     other data is split here, by prompt."""
-    path = context.data(source, PREFERENCES)
-    bad_rows = context.bad_rows
-    rows = _filled(formats.read_preferences(path, bad_rows=bad_rows), source, "preferences")
+    rows = _filled(_preference_rows(context, source), source, "preferences")
     if all(p.probability == 0.5 for row in rows for p in row.preferences):
         raise DataError(
             source=source,
             problem="holds nothing but ties: nothing is preferred to anything",
             remedy="ask for decided judgements",
         )
-    held_out = Path(path).with_name(HELD_OUT)
-    if source.startswith("@") and held_out.is_file():
-        return rows, list(formats.read_preferences(str(held_out), bad_rows=bad_rows))
+    if source.startswith("@"):
+        held_out = Path(context.data(source, PREFERENCES)).with_name(HELD_OUT)
+        if held_out.is_file():
+            return rows, list(formats.read_preferences(str(held_out), bad_rows=context.bad_rows))
     train: list[PreferenceGroup] = []
     held: list[PreferenceGroup] = []
     for row in rows:
@@ -123,9 +135,34 @@ def preferences(
     return _filled(train, source, "training preferences"), held
 
 
+def _preference_rows(context: StageContext, source: str) -> Iterator[PreferenceGroup]:
+    if source.startswith(PROJECT):
+        return judged(context.store_url, source)
+    path = context.data(source, PREFERENCES)
+    return formats.read_preferences(path, bad_rows=context.bad_rows)
+
+
+def judged(store_url: str, source: str) -> Iterator[PreferenceGroup]:
+    """What the judgements of `project:NAME` settle into; those of people only for
+    `project:NAME/people`."""
+    name, _, who = source.removeprefix(PROJECT).partition("/")
+    if who not in ("", "people"):
+        raise DataError(
+            f"there are no judges '{who}'",
+            source=source,
+            remedy=f"use {PROJECT}{name} or {PROJECT}{name}/people",
+        )
+    with Store(store_url) as store:
+        for group, about in store.judged_groups(name):
+            said = [j for j in about if not who or judge_kind(j.judge) == "person"]
+            row = settled(group, said)
+            if row is not None:
+                yield row
+
+
 def unpaired(context: StageContext, source: str) -> list[Unpaired]:
     """Single responses with a label; preferences count as one desirable and one undesirable."""
-    if not source.startswith("@"):
+    if not source.startswith(("@", PROJECT)):
         labelled = formats.read_unpaired(source, bad_rows=context.bad_rows)
         return _filled(labelled, source, "labelled responses")
     train, _ = preferences(context, source, held_out_fraction=0.0)

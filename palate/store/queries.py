@@ -30,8 +30,9 @@ def project_id(connection: Connection, name: str) -> int:
 
 def _opened(connection: Connection, name: str) -> int:
     """The id of a project, made if missing and locked until the transaction ends: positions are
-    given out under this lock. SQLite's write lock is held anyway."""
-    locked = select(ProjectRow.id).where(ProjectRow.name == name).with_for_update()
+    given out under this lock, which leaves rows that refer to the project alone. SQLite's write
+    lock is held anyway."""
+    locked = select(ProjectRow.id).where(ProjectRow.name == name).with_for_update(key_share=True)
     id = connection.scalar(locked)
     if id is None:
         with suppress(IntegrityError), connection.begin_nested():  # somebody else may be faster

@@ -10,6 +10,8 @@ from sqlalchemy import (
     Index,
     String,
     UniqueConstraint,
+    false,
+    true,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -21,6 +23,7 @@ class Table(DeclarativeBase):
 
     type_annotation_map = {  # noqa: RUF012 - read once, by the metaclass
         Body: JSON,
+        list[int]: JSON,
         datetime: DateTime(timezone=True),
     }
 
@@ -111,3 +114,141 @@ class JudgementRow(Table):
     client_key: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[datetime] = mapped_column(default=_now)
     body: Mapped[Body]
+
+
+class TaskRow(Table):
+    """How a project is labelled; groups up to position `enqueued` have their items.
+
+    `items` and `answered` count, so that no page has to. Here and below, times are seconds since
+    1970, UTC.
+    """
+
+    __tablename__ = "tasks"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    enqueued: Mapped[int] = mapped_column(default=0)
+    items: Mapped[int] = mapped_column(default=0)
+    answered: Mapped[int] = mapped_column(default=0)
+    body: Mapped[Body]
+
+
+class ItemRow(Table):
+    """A question: responses `shown` of a group. `taken` counts its answers and live leases; it is
+    `open` while more are wanted. Checks have the `expected` verdict."""
+
+    __tablename__ = "items"
+    __table_args__ = (
+        ForeignKeyConstraint(["project_id", "group_id"], ["groups.project_id", "groups.id"]),
+        Index("ix_items_open", "project_id", "purpose", "open", "position"),
+        Index("ix_items_group", "project_id", "group_id"),
+    )
+
+    project_id: Mapped[int] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    group_id: Mapped[str] = mapped_column(String(16))
+    shown: Mapped[list[int]]
+    purpose: Mapped[str] = mapped_column(String(16))
+    expected: Mapped[Body | None]
+    taken: Mapped[int] = mapped_column(default=0)
+    answered: Mapped[int] = mapped_column(default=0)
+    open: Mapped[bool] = mapped_column(default=True, server_default=true())
+
+
+class PersonRow(Table):
+    """Somebody who can log in; the `owner` of the installation may enter every project."""
+
+    __tablename__ = "people"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    password: Mapped[str]
+    owner: Mapped[bool] = mapped_column(default=False, server_default=false())
+    created_at: Mapped[float]
+
+
+class MemberRow(Table):
+    """A person in a project. `served` counts the assignments given, which balances the order of
+    responses, and `answered` the answers; everything up to `cursor` was dealt with."""
+
+    __tablename__ = "members"
+    __table_args__ = (Index("ix_members_person", "person_id"),)
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id"), primary_key=True)
+    role: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str] = mapped_column(default="")
+    served: Mapped[int] = mapped_column(default=0)
+    answered: Mapped[int] = mapped_column(default=0)
+    cursor: Mapped[int] = mapped_column(default=0)
+
+
+class TokenRow(Table):
+    """A secret that somebody holds, as SHA-256: a first-run token, a session, an invitation or an
+    API token, whose `name` its owner chose and whose `role` is what it may do."""
+
+    __tablename__ = "tokens"
+    __table_args__ = (
+        Index("ix_tokens_project", "project_id", "kind"),
+        Index("ix_tokens_person", "person_id", "kind"),
+    )
+
+    hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    person_id: Mapped[int | None] = mapped_column(ForeignKey("people.id"))
+    project_id: Mapped[int | None] = mapped_column(ForeignKey("projects.id"))
+    role: Mapped[str] = mapped_column(String(16), default="")
+    name: Mapped[str] = mapped_column(String(64), default="")
+    created_at: Mapped[float]
+    expires_at: Mapped[float]
+
+
+class AssignmentRow(Table):
+    """An item given to a person: a lease until `expires_at`, then what they answered.
+
+    `number` counts a person's assignments in the project and `revision` how often this one was
+    undone; `order` is the order in which the responses are shown, and `best` are those that the
+    answer puts first.
+    """
+
+    __tablename__ = "assignments"
+    __table_args__ = (
+        ForeignKeyConstraint(["project_id", "item"], ["items.project_id", "items.position"]),
+        ForeignKeyConstraint(
+            ["project_id", "person_id"], ["members.project_id", "members.person_id"]
+        ),
+        UniqueConstraint("project_id", "person_id", "item", "purpose", name="uq_assignments_item"),
+        Index("ix_assignments_number", "project_id", "person_id", "number"),
+        Index("ix_assignments_state", "project_id", "state", "expires_at"),
+        Index("ix_assignments_item", "project_id", "item"),
+    )
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    project_id: Mapped[int]
+    item: Mapped[int]
+    person_id: Mapped[int]
+    purpose: Mapped[str] = mapped_column(String(16))
+    number: Mapped[int]
+    revision: Mapped[int] = mapped_column(default=0)
+    order: Mapped[list[int]]
+    state: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[float]
+    expires_at: Mapped[float]
+    answered_at: Mapped[float | None]
+    draft: Mapped[Body | None]
+    answer: Mapped[Body | None]
+    best: Mapped[str] = mapped_column(default="")
+
+
+class AuditRow(Table):
+    """Who did what when; rows are only ever added."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_project", "project_id", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[float]
+    project_id: Mapped[int | None]
+    person_id: Mapped[int | None]
+    action: Mapped[str] = mapped_column(String(32))
+    detail: Mapped[Body]

@@ -191,7 +191,7 @@ QUICK = (
                 **FREE,
             )
         ),
-        gates={"tv": below(5e-2), "kl": below(1e-2), "gap": below(5e-3), "identity": below(1e-12)},
+        gates={"tv": below(5e-2), "kl": below(2e-2), "gap": below(1e-2), "identity": below(1e-12)},
     ),
     Check(
         name="gspo",

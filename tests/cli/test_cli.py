@@ -53,7 +53,7 @@ def test_help_lists_every_verb_and_comes_without_torch() -> None:
     )
     assert time.perf_counter() - begun < 3, "0.1 s on an idle laptop"
     assert (result.returncode, result.stderr) == (0, "")
-    others = ("run", "chat", "import", "export", "config", "show", "doctor", "verify")
+    others = ("run", "chat", "label", "import", "export", "config", "show", "doctor", "verify")
     for verb in (*STAGES, *others):
         assert f"\u2502 {verb} " in result.stdout
 

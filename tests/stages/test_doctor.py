@@ -22,6 +22,7 @@ from palate.config.stages import (
     PpoConfig,
     PreferenceLoss,
     RewardConfig,
+    RlooConfig,
     SftConfig,
 )
 from palate.models.build import build_causal_lm, configuration, train_tokenizer
@@ -392,7 +393,7 @@ def test_only_the_whole_sequence_kl_is_the_regularized_objective(
     placement: str, estimator: str, level: str
 ) -> None:
     kl = KlConfig.model_validate({"placement": placement, "estimator": estimator})
-    verdict, *_ = said(plans.objective(PpoConfig(kl=kl)))
+    (verdict,) = said(plans.objective(RlooConfig(kl=kl)))
     assert verdict[0] == level
     assert ("E[score] - coef * KL(policy || reference)" in verdict[1]) is (level == "ok")
 

@@ -235,7 +235,7 @@ def test_a_run_that_is_killed_at_any_moment_resumes_to_the_same_bits(finished, t
     (tmp_path / "tiny.toml").write_text(RECIPE, encoding="utf-8")
     command = [sys.executable, "-m", "palate", "run", "tiny.toml", "--root", str(tmp_path)]
     kills = 0
-    for marker in ("01-pretrain/metrics.jsonl", "06-ppo/metrics.jsonl", "09-dpo/begun.json"):
+    for marker in ("01-pretrain/metrics.jsonl", "06-ppo/metrics.jsonl", "11-dpo/begun.json"):
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline:
@@ -258,9 +258,9 @@ def test_only_what_a_stage_reads_is_hashed(tmp_path, monkeypatch):
     (tmp_path / "palate").mkdir()
     (tmp_path / "text.txt").write_text("one\n")
     (tmp_path / "mine.py").write_text("def reward(p, r, ref): return 0\n")
-    assert set(input_hashes(PretrainConfig(corpus="text.txt, cafe:corpus"), {})) == {"text.txt"}
-    before = input_hashes(PpoConfig(reward="mine.py:reward"), {})
+    assert set(input_hashes(PretrainConfig(corpus="text.txt, cafe:corpus"), {}, "")) == {"text.txt"}
+    before = input_hashes(PpoConfig(reward="mine.py:reward"), {}, "")
     (tmp_path / "mine.py").write_text("def reward(p, r, ref): return 1\n")
-    after = input_hashes(PpoConfig(reward="mine.py:reward"), {})
+    after = input_hashes(PpoConfig(reward="mine.py:reward"), {}, "")
     assert set(before) == {"mine.py"}
     assert before != after

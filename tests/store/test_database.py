@@ -1,16 +1,13 @@
 """The database keeps records exactly, adds nothing twice and is shared by several processes.
 
-Every test runs on SQLite, and on PostgreSQL where PALATE_TEST_POSTGRES names a server's database.
+Every test runs on SQLite and on PostgreSQL.
 """
 
 import itertools
-import os
 import sqlite3
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -37,25 +34,6 @@ from palate.store.connection import open_engine
 from palate.store.database import Counts, Store
 from palate.store.errors import DataError
 from palate.store.schema import Table
-
-POSTGRES = os.environ.get("PALATE_TEST_POSTGRES")
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'palate.db'}"
-        return
-    if POSTGRES is None:
-        pytest.skip("POSTGRESQL ABSENT: set PALATE_TEST_POSTGRES=postgresql+psycopg://...")
-    server = create_engine(POSTGRES, isolation_level="AUTOCOMMIT")
-    name = f"palate_{uuid.uuid4().hex}"
-    with server.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield server.url.set(database=name).render_as_string(hide_password=False)
-    with server.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    server.dispose()
 
 
 def group(i: int, k: int = 2) -> Group:

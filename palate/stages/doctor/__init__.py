@@ -91,9 +91,9 @@ def _recipe(recipe: Recipe, visit: Visit, *, root: Path, scratch: Path) -> None:
     for index, (name, config) in enumerate(recipe.stages.items(), start=1):
         there = run.stage(index, name).path
         here = StageDir(scratch / there.name)
-        context = contexts[name] = _context(recipe, name, here, artifacts)
+        context = contexts[name] = _context(recipe, name, here, artifacts, root=root)
         title = name if name == config.stage else f"{name} ({config.stage})"
-        if StageDir(there).is_finished(_mark(config, context.seed, finished)):
+        if StageDir(there).is_finished(_mark(config, context, finished)):
             finished[name] = artifacts[name] = there
             visit.hear(title, _skipped(there))
             continue
@@ -108,9 +108,9 @@ def _recipe(recipe: Recipe, visit: Visit, *, root: Path, scratch: Path) -> None:
 
 
 def _context(
-    recipe: Recipe, name: str, folder: StageDir, artifacts: Mapping[str, Path]
+    recipe: Recipe, name: str, folder: StageDir, artifacts: Mapping[str, Path], *, root: Path
 ) -> StageContext:
-    """What a run would give the stage, but for a folder and a database of its own."""
+    """What a run would give the stage, but for a folder of its own."""
     config = recipe.stages[name]
     return StageContext(
         name=name,
@@ -118,16 +118,16 @@ def _context(
         seed=named_seed(recipe.seed, name) if config.seed is None else config.seed,
         monitor=Silent(),
         artifacts=artifacts,
-        store_url=f"sqlite:///{folder.path.parent / 'palate.db'}",
+        store_url=f"sqlite:///{root / 'palate.db'}",
         project=recipe.name,
         bad_rows=Skipped() if skips_bad_rows(config) else refuse,
     )
 
 
-def _mark(config: AnyStageConfig, seed: int, finished: Mapping[str, Path]) -> str:
+def _mark(config: AnyStageConfig, context: StageContext, finished: Mapping[str, Path]) -> str:
     """The fingerprint under which a run would look for the finished stage."""
-    inputs = input_hashes(config, finished)
-    return fingerprint(config.stage, resolved_json(config), inputs, seed, code_version())
+    inputs = input_hashes(config, finished, context.store_url)
+    return fingerprint(config.stage, resolved_json(config), inputs, context.seed, code_version())
 
 
 def _skipped(folder: Path) -> Exam[None]:

@@ -1,0 +1,350 @@
+"""What people answer: events that are appended, and undone by further events."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Row, select, update
+
+from palate.records import (
+    Answer,
+    Choice,
+    Group,
+    Judgement,
+    JudgementId,
+    LabelTask,
+    Ranking,
+    Rating,
+    Response,
+    Skip,
+    Tie,
+    Verdict,
+    preferred,
+    standings,
+)
+from palate.store import queries
+from palate.store.labelling.checks import Feedback, watch
+from palate.store.labelling.desk import audit
+from palate.store.labelling.errors import Refused
+from palate.store.labelling.items import BY_PERSON, group_of, project_name, task_of
+from palate.store.labelling.lease import count_item, member_of
+from palate.store.schema import (
+    AssignmentRow,
+    Body,
+    ItemRow,
+    JudgementRow,
+    MemberRow,
+    PersonRow,
+    TaskRow,
+)
+
+UNDO_LIMIT = 10
+"""How many questions back a person may go."""
+_EVENTS = 16  # more judgements than one answer can make
+_CLOSED = ("answered", "skipped")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """An item as its annotator sees it: the group, and in which order its responses are shown.
+
+    `expected` is the known answer of a check.
+    """
+
+    id: str
+    project: int
+    item: int
+    purpose: str
+    number: int
+    revision: int
+    state: str
+    order: tuple[int, ...]
+    created_at: float
+    expires_at: float
+    draft: Body
+    group: Group
+    task: LabelTask
+    expected: Answer | None
+
+    @property
+    def shown(self) -> tuple[int, ...]:
+        """The responses in question, in the order of the group."""
+        return tuple(sorted(self.order))
+
+
+def assignment(connection: Connection, project: int, person: int, id: str) -> Assignment:
+    """A person's own assignment in a project; anybody else's is refused as if it did not exist."""
+    row = _own(connection, project, person, id)
+    item = connection.execute(
+        select(ItemRow.group_id, ItemRow.expected).where(
+            ItemRow.project_id == project, ItemRow.position == row.item
+        )
+    ).one()
+    return Assignment(
+        id=row.id,
+        project=project,
+        item=row.item,
+        purpose=row.purpose,
+        number=row.number,
+        revision=row.revision,
+        state=row.state,
+        order=tuple(row.order),
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        draft=row.draft or {},
+        group=group_of(connection, project, item.group_id),
+        task=task_of(connection, project),
+        expected=None if item.expected is None else Answer.model_validate(item.expected),
+    )
+
+
+def _own(connection: Connection, project: int, person: int, id: str) -> Row[AssignmentRow]:
+    row = connection.execute(
+        select(AssignmentRow)
+        .where(
+            AssignmentRow.id == id,
+            AssignmentRow.project_id == project,
+            AssignmentRow.person_id == person,
+        )
+        .with_for_update(key_share=True)
+    ).one_or_none()
+    if row is None:
+        raise Refused("no_assignment")
+    return row
+
+
+def save_draft(
+    connection: Connection, project: int, person: int, id: str, draft: Body, *, revision: int
+) -> None:
+    """Keep what a person has filled in so far; drafts of questions that are closed are dropped."""
+    _own(connection, project, person, id)
+    connection.execute(
+        update(AssignmentRow)
+        .where(
+            AssignmentRow.id == id,
+            AssignmentRow.revision == revision,
+            AssignmentRow.state.not_in(_CLOSED),
+        )
+        .values(draft=draft)
+    )
+
+
+def submit(
+    connection: Connection,
+    project: int,
+    person: int,
+    id: str,
+    answer: Answer,
+    *,
+    revision: int,
+    now: float,
+) -> Feedback | None:
+    """Record an answer (or a skip) and say what a new annotator learns from it.
+
+    Sending the same answer twice counts once. An answer whose lease has ended is kept and marked.
+    """
+    member = member_of(connection, project, person)
+    asked = assignment(connection, project, person, id)
+    if asked.state in _CLOSED or asked.revision != revision:
+        return None
+    if member.state == "paused":
+        raise Refused("paused")
+    check_shape(answer, asked)
+    late = asked.state == "expired" or asked.expires_at <= now
+    answer = answer.model_copy(update={"late": late})
+    skipped = _is_skip(answer)
+    if asked.purpose == "ordinary":
+        _append(connection, asked, person, answer)
+        gained = int(asked.state == "expired") - int(skipped)
+        count_item(
+            connection,
+            project,
+            asked.item,
+            asked.task,
+            taken=gained,
+            answered=int(not skipped),
+        )
+        _count_task(connection, project, int(not skipped))
+    _close(connection, asked, answer, now=now)
+    _count_member(connection, project, person, int(not skipped))
+    audit(
+        connection,
+        "skip" if skipped else "answer",
+        at=now,
+        project=project,
+        person=person,
+        detail={"assignment": id, "revision": revision, "late": late},
+    )
+    if skipped:
+        return None
+    return watch(connection, asked.task, member, asked.expected, answer, shown=asked.shown, now=now)
+
+
+def undo(connection: Connection, project: int, person: int, *, now: float) -> str:
+    """Reopen the last answered or skipped question of a person, and give its id."""
+    member = member_of(connection, project, person)
+    row = connection.execute(
+        select(AssignmentRow)
+        .where(
+            AssignmentRow.project_id == project,
+            AssignmentRow.person_id == person,
+            AssignmentRow.state.in_(_CLOSED),
+            AssignmentRow.number > member.served - UNDO_LIMIT - 1,
+        )
+        .order_by(AssignmentRow.number.desc())
+        .limit(1)
+        .with_for_update(key_share=True)
+    ).one_or_none()
+    if row is None:
+        raise Refused("nothing_to_undo")
+    task = task_of(connection, project)
+    skipped = row.state == "skipped"
+    if row.purpose == "ordinary":
+        _retract(connection, row, person)
+        count_item(
+            connection, project, row.item, task, taken=int(skipped), answered=-int(not skipped)
+        )
+        _count_task(connection, project, -int(not skipped))
+    _count_member(connection, project, person, -int(not skipped))
+    connection.execute(
+        update(AssignmentRow)
+        .where(AssignmentRow.id == row.id)
+        .values(
+            state="open",
+            revision=row.revision + 1,
+            expires_at=now + 60 * task.lease_minutes,
+            answered_at=None,
+        )
+    )
+    detail: Body = {"assignment": row.id, "revision": row.revision}
+    audit(connection, "undo", at=now, project=project, person=person, detail=detail)
+    return row.id
+
+
+def check_shape(answer: Answer, asked: Assignment) -> None:
+    """Refuse verdicts that do not fit the item."""
+    if not answer.verdicts or not all(_fits(v, asked) for v in answer.verdicts):
+        raise Refused("answer_does_not_fit")
+
+
+def _fits(verdict: Verdict, asked: Assignment) -> bool:
+    k = asked.group.k
+    kind = asked.task.kind
+    match verdict:
+        case Choice(chosen=chosen):
+            return kind == "pairwise" and chosen in asked.shown
+        case Tie():
+            return kind != "rating"
+        case Ranking(ranks=ranks):
+            return kind == "ranking" and len(ranks) == k and any(rank == 0 for rank in ranks)
+        case Rating(dimension=dimension, values=values):
+            return kind == "rating" and len(values) == k and dimension in asked.task.dimensions
+        case Skip():
+            return True
+        case _:
+            return False
+
+
+def _is_skip(answer: Answer) -> bool:
+    return all(verdict.kind == "skip" for verdict in answer.verdicts)
+
+
+def judge_name(connection: Connection, person: int) -> str:
+    """The name of a person as a judge."""
+    name = connection.scalars(select(PersonRow.name).where(PersonRow.id == person)).one()
+    return BY_PERSON + name
+
+
+def _append(connection: Connection, asked: Assignment, person: int, answer: Answer) -> None:
+    """One judgement per verdict; and, with a better answer, the ranking that it implies."""
+    name = project_name(connection, asked.project)
+    judge = judge_name(connection, person)
+    said: list[tuple[Group, Verdict, tuple[int, ...]]] = [
+        (asked.group, verdict, asked.order) for verdict in answer.verdicts
+    ]
+    if better := improved(asked, answer, author=judge):
+        group, verdict = better
+        queries.insert_groups(connection, name, [group])
+        said.append((group, verdict, (*asked.order, group.k - 1)))
+    undone = _by_client_key(connection, asked.project, f"{asked.id}:{asked.revision - 1}:undone")
+    for number, (group, verdict, order) in enumerate(said):
+        judgement = Judgement(
+            group_id=group.id,
+            judge=judge,
+            verdict=verdict,
+            order=order,
+            seconds=answer.seconds,
+            supersedes=undone.get(number),
+            reasons=answer.reasons,
+            note=answer.note,
+        )
+        keys = {judgement.id: f"{asked.id}:{asked.revision}:{number}"}
+        queries.insert_judgements(connection, name, [judgement], client_keys=keys)
+
+
+def improved(asked: Assignment, answer: Answer, *, author: str) -> tuple[Group, Verdict] | None:
+    """The group with the person's own text added, and its ranking: edited > chosen > rejected."""
+    texts = [response.text for response in asked.group.responses]
+    if not answer.better.strip() or answer.better in texts:
+        return None
+    written = Response(text=answer.better, policy=author)
+    places = standings(answer.verdicts, asked.shown)
+    ranks = tuple(places[i] + 1 if i in places else None for i in range(asked.group.k))
+    group = asked.group.model_copy(update={"responses": (*asked.group.responses, written)})
+    return group, Ranking(ranks=(*ranks, 0))
+
+
+def _retract(connection: Connection, row: Row[AssignmentRow], person: int) -> None:
+    name = project_name(connection, row.project_id)
+    judge = judge_name(connection, person)
+    prefix = f"{row.id}:{row.revision}"
+    for number, id in _by_client_key(connection, row.project_id, prefix).items():
+        group = select(JudgementRow.group_id).where(
+            JudgementRow.project_id == row.project_id, JudgementRow.id == id
+        )
+        event = Judgement(
+            group_id=connection.scalars(group).one(),  # pyright: ignore[reportArgumentType]
+            judge=judge,
+            verdict=Skip(reason="undone"),
+            supersedes=id,
+        )
+        keys = {event.id: f"{prefix}:undone:{number}"}
+        queries.insert_judgements(connection, name, [event], client_keys=keys)
+
+
+def _by_client_key(connection: Connection, project: int, prefix: str) -> dict[int, JudgementId]:
+    keys = {f"{prefix}:{number}": number for number in range(_EVENTS)}
+    found = connection.execute(
+        select(JudgementRow.client_key, JudgementRow.id).where(
+            JudgementRow.project_id == project, JudgementRow.client_key.in_(keys)
+        )
+    )
+    return {keys[key]: JudgementId(id) for key, id in found}
+
+
+def _close(connection: Connection, asked: Assignment, answer: Answer, *, now: float) -> None:
+    connection.execute(
+        update(AssignmentRow)
+        .where(AssignmentRow.id == asked.id)
+        .values(
+            state="skipped" if _is_skip(answer) else "answered",
+            answered_at=now,
+            answer=answer.model_dump(mode="json"),
+            best=",".join(map(str, preferred(answer.verdicts, asked.shown))),
+            draft=None,
+        )
+    )
+
+
+def _count_task(connection: Connection, project: int, change: int) -> None:
+    connection.execute(
+        update(TaskRow)
+        .where(TaskRow.project_id == project)
+        .values(answered=TaskRow.answered + change)
+    )
+
+
+def _count_member(connection: Connection, project: int, person: int, change: int) -> None:
+    connection.execute(
+        update(MemberRow)
+        .where(MemberRow.project_id == project, MemberRow.person_id == person)
+        .values(answered=MemberRow.answered + change)
+    )

@@ -1,0 +1,171 @@
+"""The questions of a project, made from its groups a few hundred at a time, when they are needed.
+
+Starting costs the same for ten groups and for a million.
+"""
+
+import itertools
+import random
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from palate.maths.seeds import seed
+from palate.records import Answer, Group, LabelTask
+from palate.store import queries
+from palate.store.labelling.errors import Refused
+from palate.store.schema import AssignmentRow, GroupRow, ItemRow, ProjectRow, ResponseRow, TaskRow
+
+_CHUNK = 200
+BY_PERSON = "person:"
+"""The prefix of the judges, and of the authors of better answers, that are people."""
+BY_OWNER = "check:"
+"""The prefix of the authors of answers that were written to check attention."""
+
+
+def task_of(connection: Connection, project: int) -> LabelTask:
+    """How the project is labelled; projects that nobody configured have the default task."""
+    body = connection.scalar(select(TaskRow.body).where(TaskRow.project_id == project))
+    return LabelTask() if body is None else LabelTask.model_validate(body)
+
+
+def save_task(connection: Connection, project: int, task: LabelTask) -> None:
+    """Set how the project is labelled; what is asked cannot change once somebody was asked."""
+    body = task.model_dump(mode="json")
+    row = connection.execute(
+        select(TaskRow).where(TaskRow.project_id == project).with_for_update(key_share=True)
+    ).one_or_none()
+    if row is None:
+        new = {"project_id": project, "enqueued": 0, "items": 0, "answered": 0, "body": body}
+        connection.execute(insert(TaskRow).values(new))
+        return
+    before = LabelTask.model_validate(row.body)
+    values: dict[str, object] = {"body": body}
+    if (before.kind, before.pairs_per_group) != (task.kind, task.pairs_per_group):
+        _forget_items(connection, project)
+        values |= {"enqueued": 0, "items": 0}
+    elif before.overlap != task.overlap:
+        ordinary = (ItemRow.project_id == project, ItemRow.purpose == "ordinary")
+        still = ItemRow.taken < task.overlap
+        connection.execute(update(ItemRow).where(*ordinary).values(open=still))
+    connection.execute(update(TaskRow).where(TaskRow.project_id == project).values(values))
+
+
+def _forget_items(connection: Connection, project: int) -> None:
+    given = select(AssignmentRow.id).where(AssignmentRow.project_id == project).limit(1)
+    if connection.scalar(given) is not None:
+        raise Refused("kind_is_fixed")
+    connection.execute(delete(ItemRow).where(ItemRow.project_id == project))
+
+
+def enqueue(connection: Connection, project: int) -> int:
+    """Make the items of the next groups and count them; 0 when every group has its items."""
+    row = connection.execute(
+        select(TaskRow).where(TaskRow.project_id == project).with_for_update(key_share=True)
+    ).one_or_none()
+    if row is None:
+        save_task(connection, project, LabelTask())
+        return enqueue(connection, project)
+    task = LabelTask.model_validate(row.body)
+    added = 0
+    enqueued = row.enqueued
+    last = queries.last_position(connection, GroupRow, project)
+    while not added and enqueued < last:
+        to = min(enqueued + _CHUNK, last)
+        asked = _questions(connection, project, task, enqueued, to)
+        added += add_items(connection, project, asked)
+        enqueued = to
+    values = {"enqueued": enqueued, "items": TaskRow.items + added}
+    connection.execute(update(TaskRow).where(TaskRow.project_id == project).values(values))
+    return added
+
+
+def add_items(
+    connection: Connection,
+    project: int,
+    questions: Sequence[tuple[str, Sequence[int]]],
+    *,
+    purpose: str = "ordinary",
+    expected: Answer | None = None,
+) -> int:
+    """Add (group id, responses shown) as items and count them."""
+    last = select(func.max(ItemRow.position)).where(ItemRow.project_id == project)
+    first = (connection.scalar(last) or 0) + 1
+    rows = [
+        {
+            "project_id": project,
+            "position": position,
+            "group_id": group,
+            "shown": list(shown),
+            "purpose": purpose,
+            "expected": None if expected is None else expected.model_dump(mode="json"),
+            "taken": 0,
+            "answered": 0,
+            "open": True,
+        }
+        for position, (group, shown) in enumerate(questions, first)
+    ]
+    if rows:
+        connection.execute(insert(ItemRow), rows)
+    return len(rows)
+
+
+def _questions(
+    connection: Connection, project: int, task: LabelTask, after: int, to: int
+) -> list[tuple[str, Sequence[int]]]:
+    policies: dict[str, list[str]] = {}
+    for id, policy in connection.execute(
+        select(ResponseRow.group_id, ResponseRow.policy)
+        .join(GroupRow)
+        .where(GroupRow.project_id == project, GroupRow.position > after, GroupRow.position <= to)
+        .order_by(GroupRow.position, ResponseRow.index)
+    ):
+        policies.setdefault(id, []).append(policy)
+    return [
+        (id, shown)
+        for id, written in policies.items()
+        if not any(policy.startswith((BY_PERSON, BY_OWNER)) for policy in written)
+        for shown in shown_together(task, id, len(written))
+    ]
+
+
+def shown_together(task: LabelTask, group: str, k: int) -> list[tuple[int, ...]]:
+    """The sets of responses that are asked about: random pairs of a group, or all k at once.
+
+    >>> shown_together(LabelTask(kind="ranking"), "g", 3)
+    [(0, 1, 2)]
+    """
+    if task.kind == "rating" or (task.kind == "ranking" and k > 1):
+        return [tuple(range(k))]
+    pairs = list(itertools.combinations(range(k), 2))
+    if 0 < task.pairs_per_group < len(pairs):
+        pairs = random.Random(seed(0, "pairs", group)).sample(pairs, task.pairs_per_group)
+    return pairs if task.kind == "pairwise" else []
+
+
+def balanced_order(shown: Sequence[int], number: int, *names: str | int) -> tuple[int, ...]:
+    """The order in which a person sees responses: in every k questions in a row, each place of the
+    stored order is shown at each place once.
+
+    >>> sorted(balanced_order((0, 1), number, "ann") for number in (2, 3))
+    [(0, 1), (1, 0)]
+    """
+    k = len(shown)
+    block, turn = divmod(number, k)
+    places = list(range(k))
+    random.Random(seed(0, "order", block, *names)).shuffle(places)
+    return tuple(shown[place] for place in (*places[turn:], *places[:turn]))
+
+
+def group_of(connection: Connection, project: int, id: str) -> Group:
+    """One group of a project, by its id."""
+    position = connection.scalar(
+        select(GroupRow.position).where(GroupRow.project_id == project, GroupRow.id == id)
+    )
+    assert position is not None
+    return queries.group_page(connection, project, position - 1, position)[0]
+
+
+def project_name(connection: Connection, project: int) -> str:
+    """The name of a project."""
+    name = select(ProjectRow.name).where(ProjectRow.id == project)
+    return connection.scalars(name).one()

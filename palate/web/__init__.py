@@ -1,0 +1,1 @@
+"""The labelling app: server-rendered pages over the database, for people in a browser."""

@@ -1,0 +1,128 @@
+"""JSON for programs: groups in, judgements in and out, by a token that is good for one project.
+
+Described at `/api/openapi.json`. A token reads, or reads and writes; its judgements carry its name.
+"""
+
+from typing import Annotated, Generic, TypeVar
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import Field
+from starlette.exceptions import HTTPException
+
+from palate.records import Group, Judgement, Record
+from palate.store import queries
+from palate.store.errors import DataError
+from palate.store.labelling import accounts
+from palate.store.labelling.accounts import Token
+from palate.store.labelling.items import project_name
+from palate.store.schema import GroupRow, JudgementRow
+from palate.web.visitor import DeskHere, limited
+
+router = APIRouter(prefix="/api/projects/{project}", tags=["projects"])
+BY_PROGRAM = "api:"
+"""The prefix of the judges that are programs."""
+_MOST = 400
+_bearer = HTTPBearer(auto_error=False, description="A token from the project's People page.")
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+T = TypeVar("T")
+
+
+class Page(Record, Generic[T]):
+    """Some records in order; `next` is the `after` of the following page, 0 at the end."""
+
+    records: tuple[T, ...]
+    next: int
+
+
+class NewGroups(Record):
+    """Groups to add; those that are there already stay as they are."""
+
+    groups: tuple[Group, ...] = Field(max_length=_MOST)
+
+
+class NewJudgements(Record):
+    """Judgements to add; `judge` is replaced by the token's name."""
+
+    judgements: tuple[Judgement, ...] = Field(max_length=_MOST)
+
+
+class Added(Record):
+    """How many records were new."""
+
+    added: int
+
+
+def reader(request: Request, project: int, desk: DeskHere, bearer: Bearer) -> Token:
+    """The token of a request, which has to be one of the project."""
+    with desk.reading() as connection:
+        secret = bearer.credentials if bearer else ""
+        held = accounts.token(connection, "api", secret, now=desk.clock())
+    if held is None:
+        limited(request, "login", f"api {request.client.host if request.client else ''}")
+        raise HTTPException(401, "a valid token is needed", {"WWW-Authenticate": "Bearer"})
+    limited(request, "read", held.hash)
+    if held.project != project:
+        raise HTTPException(404, "no such project")
+    return held
+
+
+Reader = Annotated[Token, Depends(reader)]
+
+
+def writer(request: Request, held: Reader) -> Token:
+    """The same, for a token that may write."""
+    if held.role != "write":
+        raise HTTPException(403, "this token only reads")
+    limited(request, "change", held.hash)
+    return held
+
+
+Writer = Annotated[Token, Depends(writer)]
+After = Annotated[int, Query(ge=0, le=2**31 - 1)]
+
+
+@router.get("/groups")
+def groups(project: int, held: Reader, desk: DeskHere, after: After = 0) -> Page[Group]:
+    """Groups in the order in which they were added."""
+    with desk.reading() as connection:
+        last = queries.last_position(connection, GroupRow, project)
+        to = min(after + _MOST, last)
+        found = queries.group_page(connection, project, after, to)
+    return Page[Group](records=tuple(found), next=to if to < last else 0)
+
+
+@router.post("/groups")
+def add_groups(project: int, held: Writer, desk: DeskHere, new: NewGroups) -> Added:
+    """Add groups; people are asked about them."""
+    with desk.writing() as connection:
+        name = project_name(connection, project)
+        return Added(added=queries.insert_groups(connection, name, new.groups))
+
+
+@router.get("/judgements")
+def judgements(project: int, held: Reader, desk: DeskHere, after: After = 0) -> Page[Judgement]:
+    """Judgements that no other one supersedes, in the order in which they were added."""
+    with desk.reading() as connection:
+        last = queries.last_position(connection, JudgementRow, project)
+        to = min(after + _MOST, last)
+        found = queries.judgement_page(connection, project, after, to)
+    return Page[Judgement](records=tuple(found), next=to if to < last else 0)
+
+
+@router.post("/judgements")
+def add_judgements(project: int, held: Writer, desk: DeskHere, new: NewJudgements) -> Added:
+    """Add judgements about groups of the project, in the token's name."""
+    judge = {"judge": f"{BY_PROGRAM}{held.name}"}
+    said = [judgement.model_copy(update=judge) for judgement in new.judgements]
+    if any(judgement.supersedes for judgement in said):
+        raise HTTPException(403, "only people take judgements back, on the pages")
+    with desk.writing() as connection:
+        name = project_name(connection, project)
+        try:
+            count = queries.insert_judgements(connection, name, said, client_keys={})
+        except DataError as error:
+            raise HTTPException(400, str(error)) from error
+    return Added(added=count)

@@ -1,0 +1,187 @@
+"""One question at a time: show it, keep drafts, take the answer, undo."""
+
+import math
+from dataclasses import dataclass, replace
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from palate.records import Message
+from palate.records import Response as Written
+from palate.store.labelling import Desk, accounts, answers, lease, review
+from palate.store.labelling.answers import Assignment
+from palate.store.labelling.checks import Feedback
+from palate.store.labelling.errors import Refused
+from palate.store.labelling.items import BY_PERSON
+from palate.web import forms
+from palate.web.difference import Piece, differences
+from palate.web.leaks import names_its_author
+from palate.web.pages import go_to, page
+from palate.web.strings import text
+from palate.web.visitor import Annotator, DeskHere, Form, Inside, word
+
+router = APIRouter(prefix="/projects/{project}")
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A response as it is shown: never who wrote it."""
+
+    place: int
+    letter: str
+    text: str
+    leak: bool
+    pieces: list[Piece] | None
+
+
+def cards(asked: Assignment) -> list[Card]:
+    """The responses in the order shown; two of them with their differences."""
+    texts = [asked.group.responses[index].text for index in asked.order]
+    pieces = differences(texts[0], texts[1]) if len(texts) == 2 else None
+    leaks = leaking(asked)
+    return [
+        Card(
+            place=place,
+            letter=LETTERS[place % 26],
+            text=written,
+            leak=asked.order[place] in leaks,
+            pieces=pieces and pieces[place],
+        )
+        for place, written in enumerate(texts)
+    ]
+
+
+def leaking(asked: Assignment) -> tuple[int, ...]:
+    """The responses that may say who wrote them."""
+    responses: tuple[Written, ...] = asked.group.responses
+    policies = {r.policy for r in responses if not r.policy.startswith(BY_PERSON)}
+    return tuple(i for i in asked.order if names_its_author(responses[i].text, policies))
+
+
+@router.get("/label")
+def show(request: Request, here: Annotator, desk: DeskHere, told: str = "") -> Response:
+    """The person's current question, else the next one."""
+    person, project = here.person.id, here.project.id
+    try:
+        with desk.writing() as connection:
+            if here.project.role == "owner":
+                accounts.join(connection, project, person, "owner", now=desk.clock())
+            id = lease.claim(connection, project, person, now=desk.clock())
+            asked = id and answers.assignment(connection, project, person, id)
+            progress = review.progress(connection, project, person)
+    except Refused as refused:
+        if refused.reason != "paused":
+            raise
+        reason = _pause_reason(desk, here)
+        return page("paused", request, here.visitor, inside=here, reason=reason)
+    if not asked:
+        return page("finished", request, here.visitor, inside=here, progress=progress)
+    return question(request, here, asked, progress=progress, told=told)
+
+
+def question(
+    request: Request,
+    here: Inside,
+    asked: Assignment,
+    *,
+    progress: review.Progress,
+    told: str = "",
+    problem: str = "",
+    status: int = 200,
+) -> Response:
+    """The page of a question."""
+    return page(
+        "label",
+        request,
+        here.visitor,
+        inside=here,
+        status=status,
+        asked=asked,
+        cards=cards(asked),
+        messages=conversation(asked),
+        steps=forms.scale(asked.task),
+        skips=forms.SKIPS,
+        progress=progress,
+        minutes=math.ceil(progress.remaining * progress.seconds_each / 60),
+        told=told if told in ("right", "equal") or told in LETTERS else "",
+        problem=problem,
+    )
+
+
+def conversation(asked: Assignment) -> tuple[Message, ...]:
+    """What was asked: all turns, or the token ids of a raw prompt."""
+    prompt = asked.group.prompt
+    if prompt.messages:
+        return prompt.messages
+    ids = " ".join(map(str, prompt.token_ids))
+    return (Message(role="user", content=f"{text('token_ids')} {ids}"),)
+
+
+def _pause_reason(desk: Desk, here: Inside) -> str:
+    with desk.reading() as connection:
+        found = accounts.members(connection, here.project.id)
+    return next((m.reason for m in found if m.person == here.person.id), "")
+
+
+@router.post("/assignments/{id}")
+def submit(request: Request, here: Annotator, desk: DeskHere, form: Form, id: str) -> Response:
+    """Take an answer or a skip, and go on to the next question."""
+    person, project = here.person.id, here.project.id
+    revision = word(form, "revision")
+    with desk.writing() as connection:
+        asked = answers.assignment(connection, project, person, id)
+        try:
+            answer = forms.read_answer(form, asked, now=desk.clock())
+        except Refused as refused:
+            progress = review.progress(connection, project, person)
+            kept = replace(asked, draft=forms.read_draft(form))
+            return question(
+                request, here, kept, progress=progress, problem=refused.reason, status=400
+            )
+        feedback = answers.submit(
+            connection,
+            project,
+            person,
+            id,
+            answer.model_copy(update={"flagged": leaking(asked)}),
+            revision=int(revision) if revision.isdigit() else -1,
+            now=desk.clock(),
+        )
+    return go_to(f"/projects/{project}/label{_told(asked, feedback)}")
+
+
+def _told(asked: Assignment, feedback: Feedback | None) -> str:
+    if feedback is None:
+        return ""
+    if feedback.agreed:
+        return "?told=right"
+    match feedback.preferred:
+        case (best,):
+            return f"?told={LETTERS[asked.order.index(best)]}"
+        case _:
+            return "?told=equal"
+
+
+@router.post("/assignments/{id}/draft")
+def draft(here: Annotator, desk: DeskHere, form: Form, id: str) -> Response:
+    """Keep an unfinished answer."""
+    revision = word(form, "revision")
+    with desk.writing() as connection:
+        answers.save_draft(
+            connection,
+            here.project.id,
+            here.person.id,
+            id,
+            forms.read_draft(form),
+            revision=int(revision) if revision.isdigit() else -1,
+        )
+    return Response(status_code=204)
+
+
+@router.post("/undo")
+def undo(here: Annotator, desk: DeskHere, form: Form) -> Response:
+    """Reopen the last question."""
+    with desk.writing() as connection:
+        answers.undo(connection, here.project.id, here.person.id, now=desk.clock())
+    return go_to(f"/projects/{here.project.id}/label")

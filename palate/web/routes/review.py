@@ -1,0 +1,85 @@
+"""Where annotators disagree: reviewers see what was said and decide."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from palate.records import Answer, preferred
+from palate.store.labelling import accounts, review
+from palate.store.labelling.answers import Assignment
+from palate.store.labelling.errors import Refused
+from palate.web import forms
+from palate.web.pages import go_to, page
+from palate.web.routes.label import LETTERS, cards, conversation
+from palate.web.strings import text
+from palate.web.visitor import DeskHere, Form, Inside, Reviewer, word
+
+router = APIRouter(prefix="/projects/{project}/disagreements")
+_LIMIT = 50
+
+
+@router.get("")
+def queue(request: Request, here: Reviewer, desk: DeskHere) -> Response:
+    """The questions that wait for a decision."""
+    with desk.reading() as connection:
+        found = review.disagreements(connection, here.project.id, limit=_LIMIT)
+    rows = [(d.item, d.group.prompt.text[:200], len(d.answers)) for d in found]
+    return page("disagreements", request, here.visitor, inside=here, rows=rows)
+
+
+@router.get("/{item}")
+def show(request: Request, here: Reviewer, desk: DeskHere, item: int) -> Response:
+    """One of them."""
+    with desk.reading() as connection:
+        asked = review.question(connection, here.project.id, item, now=desk.clock())
+        said = review.item_answers(connection, here.project.id, item)
+    return _question(request, here, asked, said)
+
+
+def _question(
+    request: Request,
+    here: Inside,
+    asked: Assignment,
+    said: tuple[tuple[str, Answer], ...],
+    *,
+    problem: str = "",
+    status: int = 200,
+) -> Response:
+    return page(
+        "decide",
+        request,
+        here.visitor,
+        inside=here,
+        status=status,
+        asked=asked,
+        cards=cards(asked),
+        messages=conversation(asked),
+        steps=forms.scale(asked.task),
+        said=[(who, _favorite(asked, answer), answer) for who, answer in said],
+        problem=problem,
+    )
+
+
+def _favorite(asked: Assignment, answer: Answer) -> str:
+    best = preferred(answer.verdicts, asked.shown)
+    if len(best) == len(asked.shown):
+        return text("tie")
+    return ", ".join(LETTERS[asked.order.index(i)] for i in best)
+
+
+@router.post("/{item}")
+def decide(request: Request, here: Reviewer, desk: DeskHere, form: Form, item: int) -> Response:
+    """Replace what was said by a decision."""
+    project, person, now = here.project.id, here.person.id, desk.clock()
+    with desk.writing() as connection:
+        if here.project.role == "owner":
+            accounts.join(connection, project, person, "owner", now=now)
+        asked = review.question(connection, project, item, now=now)
+        try:
+            answer = forms.read_answer(form, asked, now=now)
+        except Refused as refused:
+            said = review.item_answers(connection, project, item)
+            return _question(request, here, asked, said, problem=refused.reason, status=400)
+        review.adjudicate(connection, project, person, item, answer, now=now)
+        if word(form, "gold"):
+            review.make_check(connection, project, person, item, answer, now=now)
+    return go_to(f"/projects/{project}/disagreements")

@@ -1,0 +1,48 @@
+"""`palate label`: the app on a port of this machine."""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from palate.store.labelling import Desk, accounts
+from palate.web.app import create_app
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where the app is, and the token for its first account (empty once there is one)."""
+
+    url: str
+    token: str
+
+
+def serve(
+    url: str, *, project: str, host: str, port: int, root: Path, ready: Callable[[Address], None]
+) -> None:
+    """Open the database and serve the app until it is stopped."""
+    with Desk(url) as desk, socket.create_server((host, port), family=_family(host)) as listener:
+        name = f"[{host}]" if ":" in host else host
+        ready(_address(desk, f"http://{name}:{listener.getsockname()[1]}", project))
+        config = uvicorn.Config(
+            create_app(desk, root=root),
+            log_level="warning",
+            proxy_headers=False,
+            server_header=False,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _address(desk: Desk, base: str, project: str) -> Address:
+    with desk.writing() as connection:
+        found = accounts.project_named(connection, project) if project else None
+        if not accounts.has_people(connection):
+            token = accounts.first_run_token(connection, now=desk.clock())
+            return Address(url=f"{base}/setup?token={token}", token=token)
+    return Address(url=f"{base}/projects/{found}/label" if found else f"{base}/", token="")

@@ -1,0 +1,217 @@
+// What the pages can do beyond plain forms: keys, drafts, focused time, an order by clicking.
+"use strict";
+(() => {
+  document.documentElement.classList.add("has-js");
+  const IDLE_MS = 60000;
+  const DRAFT_MS = 1200;
+  const $ = (selector, root = document) => root.querySelector(selector);
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+  // Focused time: while the page is visible, has the focus and somebody is there.
+  let focused = 0;
+  let last = performance.now();
+  let active = last;
+  const tick = () => {
+    const now = performance.now();
+    if (!document.hidden && document.hasFocus() && now - active < IDLE_MS) focused += now - last;
+    last = now;
+  };
+  setInterval(tick, 250);
+  for (const name of ["pointermove", "keydown", "scroll", "pointerdown"])
+    addEventListener(name, () => { active = performance.now(); }, { passive: true, capture: true });
+
+  // Drafts
+  let timer = 0;
+  const form = () => $("#question");
+  const stamp = () => {
+    const field = form()?.elements.focused;
+    if (field) { tick(); field.value = String(Math.round(focused)); }
+  };
+  const saveDraft = async () => {
+    const target = form();
+    if (!target?.dataset.draft) return;
+    const body = new URLSearchParams(new FormData(target));
+    const response = await fetch(target.dataset.draft, { method: "POST", body, keepalive: true }).catch(() => null);
+    const mark = $(".saved");
+    if (mark && response?.ok) mark.textContent = mark.dataset.saved;
+  };
+  const changed = () => {
+    clearTimeout(timer);
+    const mark = $(".saved");
+    if (mark) mark.textContent = "";
+    timer = setTimeout(saveDraft, DRAFT_MS);
+  };
+  document.addEventListener("input", (event) => { if (event.target.form && event.target.form === form()) changed(); });
+  document.addEventListener("submit", (event) => { if (event.target === form()) { clearTimeout(timer); stamp(); } }, true);
+  document.addEventListener("htmx:configRequest", (event) => {
+    if (event.detail.elt === form() && "focused" in event.detail.parameters) {
+      stamp();
+      event.detail.parameters.focused = form().elements.focused.value;
+    }
+  });
+
+  // The view that somebody chose stays
+  const restoreView = () => {
+    const chosen = localStorage.getItem("view");
+    const input = chosen && document.getElementById("view-" + chosen);
+    if (input) input.checked = true;
+  };
+  document.addEventListener("change", (event) => {
+    if (event.target.name === "view") localStorage.setItem("view", event.target.value);
+  });
+
+  // Light or dark, at once
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("#theme-form button");
+    if (!button) return;
+    event.preventDefault();
+    const root = document.documentElement;
+    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+    document.cookie = `theme=${root.dataset.theme}; path=/; max-age=100000000; samesite=lax`;
+  });
+
+  // Ranking: an array of ranks, each an array of places
+  let order = [];
+  const card = (place) => $(`.answer[data-place="${place}"]`);
+  const letter = (place) => card(place).dataset.letter;
+  const readOrder = () => {
+    const ranks = new Map();
+    for (const select of all("select[name^=rank_]")) {
+      if (!select.value) continue;
+      const rank = Number(select.value);
+      if (!ranks.has(rank)) ranks.set(rank, []);
+      ranks.get(rank).push(Number(select.name.slice(5)));
+    }
+    order = [...ranks.keys()].sort((a, b) => a - b).map((rank) => ranks.get(rank));
+  };
+  const button = (text, label, act) => {
+    const made = document.createElement("button");
+    made.type = "button";
+    made.className = "quiet";
+    made.textContent = text;
+    made.setAttribute("aria-label", label);
+    made.title = label;
+    made.addEventListener("click", () => { act(); showOrder(); changed(); });
+    return made;
+  };
+  const remove = (place) => { order = order.map((rank) => rank.filter((p) => p !== place)).filter((rank) => rank.length); };
+  const move = (index, by) => {
+    const to = index + by;
+    if (to < 0 || to >= order.length) return;
+    [order[index], order[to]] = [order[to], order[index]];
+  };
+  const showOrder = () => {
+    const list = $(".order");
+    if (!list) return;
+    for (const select of all("select[name^=rank_]")) select.value = "";
+    for (const mark of all(".rank-next")) mark.classList.remove("ranked");
+    list.replaceChildren();
+    order.forEach((rank, index) => rank.forEach((place, within) => {
+      $(`select[name=rank_${place}]`).value = String(index + 1);
+      const mark = $(".rank-next", card(place));
+      mark.classList.add("ranked");
+      const item = document.createElement("li");
+      item.draggable = true;
+      item.dataset.index = String(index);
+      item.classList.toggle("tied", within > 0);
+      const name = (text) => text.replace("{letter}", letter(place));
+      const label = document.createElement("span");
+      label.textContent = `${index + 1}. ${letter(place)}`;
+      item.append(label);
+      if (index > 0 && within === 0) item.append(button("\u2190", name(list.dataset.up), () => move(index, -1)));
+      if (index < order.length - 1 && within === 0) item.append(button("\u2192", name(list.dataset.down), () => move(index, 1)));
+      if (index > 0 && within === 0) item.append(button("=", list.dataset.tie, () => { order[index - 1].push(...rank); order.splice(index, 1); }));
+      if (within > 0) item.append(button("\u2260", list.dataset.untie, () => { remove(place); order.splice(index + 1, 0, [place]); }));
+      item.append(button("\u00d7", name(list.dataset.remove), () => remove(place)));
+      item.addEventListener("dragstart", (event) => event.dataTransfer.setData("text/plain", String(index)));
+      item.addEventListener("dragover", (event) => event.preventDefault());
+      item.addEventListener("drop", (event) => {
+        event.preventDefault();
+        const from = Number(event.dataTransfer.getData("text/plain"));
+        if (!Number.isInteger(from) || !order[from]) return;
+        const [moved] = order.splice(from, 1);
+        order.splice(index, 0, moved);
+        showOrder();
+        changed();
+      });
+      list.append(item);
+    }));
+  };
+  const rankNext = (place) => {
+    if (order.flat().includes(place)) remove(place); else order.push([place]);
+    showOrder();
+    changed();
+  };
+  document.addEventListener("click", (event) => {
+    const next = event.target.closest(".rank-next");
+    if (next) rankNext(Number(next.closest(".answer").dataset.place));
+    const start = event.target.closest(".start-from");
+    if (start) {
+      const text = form().elements.better;
+      text.value = $(".raw pre", card(start.dataset.place)).textContent;
+      text.focus();
+      changed();
+    }
+    if (event.target.closest("#show-keys")) $("#keys").showModal();
+  });
+
+  // Ratings: digits fill the current line
+  const lines = () => all(".question .line");
+  const mark = (index) => lines().forEach((line, i) => line.classList.toggle("current", i === index));
+  const current = () => Math.max(0, lines().findIndex((line) => line.classList.contains("current")));
+  const rate = (value) => {
+    const line = lines()[current()];
+    const input = line && $(`input[value="${value}"]`, line);
+    if (!input) return false;
+    input.click();
+    mark(Math.min(current() + 1, lines().length - 1));
+    lines()[current()].scrollIntoView({ block: "nearest" });
+    return true;
+  };
+
+  const typing = (element) => element.matches("textarea, select, input:not([type=radio]):not([type=checkbox])");
+  const view = () => {
+    const inputs = all(".views input");
+    const next = inputs[(inputs.findIndex((input) => input.checked) + 1) % inputs.length];
+    if (next) next.click();
+  };
+  const press = (key) => {
+    if (key === "v") return view();
+    if (key === "?") return $("#keys")?.showModal();
+    if (key === "n") return $("[data-focus=n]")?.focus();
+    if ($(".question.rating") && /^[1-5]$/.test(key)) return rate(key);
+    if ($(".question.rating") && key === "ArrowDown") return mark(Math.min(current() + 1, lines().length - 1));
+    if ($(".question.rating") && key === "ArrowUp") return mark(Math.max(current() - 1, 0));
+    if ($(".order") && key === "=" && order.length > 1) { order[order.length - 2].push(...order.pop()); showOrder(); return changed(); }
+    if ($(".order") && key === "-") { const tail = order.at(-1); if (tail) { remove(tail.at(-1)); showOrder(); changed(); } return undefined; }
+    if (key === "Enter") return $("#send")?.click();
+    const target = $(`[data-key="${CSS.escape(key)}"]`);
+    if (!target) return false;
+    target.click();
+    if (key === "s") $("select[name=skip_reason]")?.focus();
+    if (key === "e") form().elements.better.focus();
+    return true;
+  };
+  document.addEventListener("keydown", (event) => {
+    const on = event.target;
+    if (event.key === "Escape" && on.blur && typing(on)) { on.blur(); return; }
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { $("#send")?.click(); return; }
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || $("dialog[open]")) return;
+    if (typing(on)) return;
+    if (event.key === "Enter" && on.closest("button, a, summary")) return;
+    if (press(event.key) !== false) event.preventDefault();
+  });
+
+  const begin = () => {
+    focused = 0;
+    last = active = performance.now();
+    clearTimeout(timer);
+    restoreView();
+    readOrder();
+    showOrder();
+    if (lines().length) mark(Math.max(0, lines().findIndex((line) => !$("input:checked", line))));
+  };
+  document.addEventListener("htmx:afterSettle", begin);
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin); else begin();
+})();
