@@ -23,7 +23,8 @@ import pytest
 
 from tests.mutants.mutation import MUTATIONS, PAGE, ROOT, Mutation, page
 
-LIMIT_SECONDS = 300
+CPU_SECONDS = 300
+"""What a trial may take: so many are no verdict."""
 QUICKLY = (
     *("-x", "-q", "--tb=no", "--assert=plain"),
     *("-p", "no:cacheprovider", "-p", "no:unraisableexception"),
@@ -96,11 +97,11 @@ def first_failure(root: Path, tests: Sequence[str]) -> str:
     for name in [name for name in sys.modules if name.split(".")[0] in ("palate", "tests")]:
         del sys.modules[name]
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.alarm(LIMIT_SECONDS)
+    signal.signal(signal.SIGPROF, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
     first = FirstFailure()
     code = pytest.main([*QUICKLY, *tests], plugins=[first])
-    signal.alarm(0)
+    signal.setitimer(signal.ITIMER_PROF, 0)
     used = sys.modules["palate"].__file__
     assert used is not None
     assert root in Path(used).parents, f"the tests imported {used}, not the mutated copy"
@@ -130,7 +131,8 @@ def main() -> None:
     options = parser.parse_args()
     chosen = [m for m in MUTATIONS if all(word in m.what + m.file for word in options.words)]
     trials = {key(trial): trial for trial in (Trial((m,), m.tests) for m in chosen)}
-    pending = [trial for name, trial in trials.items() if name not in kept()]
+    known = kept()
+    pending = [trial for name, trial in trials.items() if name not in known]
     if pending:
         sound = Trial((), tuple(sorted({test for trial in pending for test in trial.tests})))
         for verdict in verdicts([sound], 1):
