@@ -6,7 +6,7 @@ from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from palate import __version__
@@ -14,6 +14,7 @@ from palate.store.labelling import Desk
 from palate.store.labelling.errors import Refused
 from palate.web.pages import STATIC, go_to, page
 from palate.web.routes import account, api, label, project, quality, review
+from palate.web.routes.api import AsciiJson
 from palate.web.security import Guard, RateLimits
 from palate.web.strings import text
 from palate.web.visitor import COOKIE, LoginNeeded, Visitor, visitor
@@ -62,14 +63,14 @@ def _who(request: Request) -> Visitor:
 def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     if request.url.path.startswith("/api/"):
-        return JSONResponse({"detail": text(error.reason)}, _STATUS.get(error.reason, 400))
+        return AsciiJson({"detail": text(error.reason)}, _STATUS.get(error.reason, 400))
     return _problem(request, error.reason, _STATUS.get(error.reason, 400))
 
 
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if request.url.path.startswith("/api/"):
-        return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+        return AsciiJson({"detail": error.detail}, error.status_code, error.headers)
     return _problem(request, "not_found", error.status_code)
 
 
@@ -77,7 +78,7 @@ def _malformed(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     if request.url.path.startswith("/api/"):
         wrong = [{"at": e["loc"], "problem": e["msg"]} for e in error.errors()]
-        return JSONResponse({"detail": jsonable_encoder(wrong)}, 422)
+        return AsciiJson({"detail": jsonable_encoder(wrong)}, 422)
     return _problem(request, "not_found", 404)
 
 

@@ -3,12 +3,14 @@
 Described at `/api/openapi.json`. A token reads, or reads and writes; its judgements carry its name.
 """
 
+import json
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import Field
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 
 from palate.records import Group, Judgement, Record
 from palate.store import queries
@@ -19,7 +21,6 @@ from palate.store.labelling.items import project_name
 from palate.store.schema import GroupRow, JudgementRow
 from palate.web.visitor import DeskHere, limited
 
-router = APIRouter(prefix="/api/projects/{project}", tags=["projects"])
 BY_PROGRAM = "api:"
 """The prefix of the judges that are programs."""
 _MOST = 400
@@ -28,6 +29,51 @@ Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
 T = TypeVar("T")
+
+
+class AsciiJson(JSONResponse):
+    """JSON that can carry every stored text: half of a surrogate pair only exists as an escape."""
+
+    def render(self, content: object) -> bytes:
+        """The body."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+class Problem(Record):
+    """Why a request was refused."""
+
+    detail: str
+
+
+class Mistake(Record):
+    """What is wrong at one place of a request."""
+
+    at: tuple[str | int, ...]
+    problem: str
+
+
+class Mistakes(Record):
+    """Everything that is wrong with a request."""
+
+    detail: tuple[Mistake, ...]
+
+
+router = APIRouter(
+    prefix="/api/projects/{project}",
+    tags=["projects"],
+    default_response_class=AsciiJson,
+    responses={
+        400: {
+            "model": Problem,
+            "description": "No JSON, or a judgement about nothing that is here",
+        },
+        401: {"model": Problem, "description": "The token is missing or not valid"},
+        403: {"model": Problem, "description": "The token does not allow that"},
+        404: {"model": Problem, "description": "The token is for another project"},
+        422: {"model": Mistakes, "description": "The request does not fit this description"},
+        429: {"model": Problem, "description": "Too many requests in a minute"},
+    },
+)
 
 
 class Page(Record, Generic[T]):
