@@ -19,9 +19,9 @@ from tests.web.site import PROJECT, csrf
 @contextmanager
 def process(url: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`palate label` and its address; killed at the end."""
+    words = ("--port", "0", "--db", url, "--root", str(folder))
     server = subprocess.Popen(
-        [sys.executable, "-m", "palate", "label", "--port", "0"]
-        + ["--db", url, "--root", str(folder)],
+        [sys.executable, "-m", "palate", "label", *words],
         stdout=subprocess.PIPE,
         text=True,
     )
