@@ -63,7 +63,9 @@ def _who(request: Request) -> Visitor:
 def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     if request.url.path.startswith("/api/"):
-        return AsciiJson({"detail": text(error.reason)}, _STATUS.get(error.reason, 400))
+        later = {"Retry-After": "1"} if error.reason == "too_often" else None
+        status = _STATUS.get(error.reason, 400)
+        return AsciiJson({"detail": text(error.reason)}, status, later)
     return _problem(request, error.reason, _STATUS.get(error.reason, 400))
 
 

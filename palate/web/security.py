@@ -19,6 +19,8 @@ from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from palate.web.messages import LARGEST_BODY
+
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -33,8 +35,6 @@ HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "Cache-Control": "no-store",
 }
-LARGEST_BODY = 2_000_000
-"""Bytes of a request."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 

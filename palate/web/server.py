@@ -31,6 +31,7 @@ def serve(
         config = uvicorn.Config(
             create_app(desk, root=root),
             log_level="warning",
+            timeout_keep_alive=75,  # people read longer than the usual 5 s between two requests
             proxy_headers=False,
             server_header=False,
         )
