@@ -50,7 +50,11 @@ Stage = Annotated[str, typer.Argument(metavar="STAGE", help="A stage, such as pp
 Root = Annotated[Path, typer.Option("--root", help="Folder of runs/ and palate.db.")]
 Project = Annotated[str, typer.Option("--project", help="Project in the database (a run's name).")]
 Database = Annotated[
-    str, typer.Option("--database", help="Database URL; empty: palate.db in the root folder.")
+    str,
+    typer.Option(
+        "--database",
+        help="Database URL; empty: PALATE_DATABASE, else palate.db of the root.",
+    ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 Kind = Literal["groups", "preferences"]
@@ -272,6 +276,9 @@ def label(
     project: Annotated[str, typer.Option("--project", help="Project; default: a list.")] = "",
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port to listen on.")] = 8765,
+    behind_proxy: Annotated[
+        bool, typer.Option("--behind-proxy", help="A proxy with TLS stands before it.")
+    ] = False,
     root: Root = HERE,
     database: Annotated[str, typer.Option("--db", "--database", help="Database URL.")] = "",
     debug: Debug = False,
@@ -286,7 +293,8 @@ def label(
                 typer.echo(f"first-run token: {address.token} (for the first account, for a day)")
 
         url = _url(database, root)
-        serve(url, project=project, host=host, port=port, root=root, ready=ready)
+        front = "tls-proxy" if behind_proxy else "none"
+        serve(url, project=project, host=host, port=port, root=root, front=front, ready=ready)
 
 
 @app.command(rich_help_panel="Look")
@@ -379,7 +387,9 @@ def _exit_unless(well: bool) -> None:
 
 
 def _url(database: str, root: Path) -> str:
-    return database or f"sqlite:///{(root / 'palate.db').as_posix()}"
+    from palate.config.load import database_url
+
+    return database_url(root, database)
 
 
 def _recipe_and_overrides(words: list[str]) -> tuple[Path | None, list[str]]:

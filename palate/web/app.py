@@ -15,7 +15,7 @@ from palate.store.labelling.errors import Refused
 from palate.web.pages import STATIC, go_to, page
 from palate.web.routes import account, api, label, project, quality, review
 from palate.web.routes.api import AsciiJson
-from palate.web.security import Guard, RateLimits
+from palate.web.security import BehindTls, Front, Guard, RateLimits
 from palate.web.strings import text
 from palate.web.visitor import COOKIE, LoginNeeded, Visitor, visitor
 
@@ -32,7 +32,9 @@ _STATUS = {
 }
 
 
-def create_app(desk: Desk, *, root: Path, limits: RateLimits | None = None) -> FastAPI:
+def create_app(
+    desk: Desk, *, root: Path, limits: RateLimits | None = None, front: Front = "none"
+) -> FastAPI:
     """The labelling app over a database, with the runs below `root`."""
     app = FastAPI(
         title="palate",
@@ -45,6 +47,8 @@ def create_app(desk: Desk, *, root: Path, limits: RateLimits | None = None) -> F
     app.state.root = root
     app.state.limits = limits or RateLimits()
     app.add_middleware(Guard)
+    if front == "tls-proxy":
+        app.add_middleware(BehindTls)
     app.mount("/static", StaticFiles(directory=STATIC), "static")
     for part in (account, label, review, quality, project):
         app.include_router(part.router, include_in_schema=False)

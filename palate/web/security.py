@@ -66,6 +66,28 @@ class Guard:
             await self._app(scope, receive, with_headers)
 
 
+Front = Literal["none", "tls-proxy"]
+"""What stands between this server and its visitors."""
+
+
+class BehindTls:
+    """Takes the proxy's word: visitors came by https, from the last address of `X-Forwarded-For`.
+
+    Only for a server that nobody but its proxy can reach: anybody can write that header.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http":
+            said = Headers(scope=scope).getlist("x-forwarded-for")
+            address = said[-1].rpartition(",")[2].strip() if said else ""
+            scope = {**scope, "scheme": "https"} | ({"client": (address, 0)} if address else {})
+        await self._app(scope, receive, send)
+
+
 def _refusal(method: str, headers: Headers) -> int:
     """The status with which a request is refused; 0 if it is not."""
     if method in _SAFE:

@@ -9,6 +9,7 @@ import uvicorn
 
 from palate.store.labelling import Desk, accounts
 from palate.web.app import create_app
+from palate.web.security import Front
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +21,14 @@ class Address:
 
 
 def serve(
-    url: str, *, project: str, host: str, port: int, root: Path, ready: Callable[[Address], None]
+    url: str,
+    *,
+    project: str,
+    host: str,
+    port: int,
+    root: Path,
+    front: Front,
+    ready: Callable[[Address], None],
 ) -> None:
     """Open the database and serve the app until it is stopped."""
     with Desk(url) as desk, socket.create_server((host, port), family=_family(host)) as listener:
@@ -29,7 +37,7 @@ def serve(
         name = f"[{host}]" if ":" in host else host
         ready(_address(desk, f"http://{name}:{listener.getsockname()[1]}", project))
         config = uvicorn.Config(
-            create_app(desk, root=root),
+            create_app(desk, root=root, front=front),
             log_level="warning",
             timeout_keep_alive=75,  # people read longer than the usual 5 s between two requests
             proxy_headers=False,
