@@ -279,6 +279,13 @@ def label(
     behind_proxy: Annotated[
         bool, typer.Option("--behind-proxy", help="A proxy with TLS stands before it.")
     ] = False,
+    webhook: Annotated[
+        str, typer.Option("--webhook", metavar="URL", help="Told when there are new judgements.")
+    ] = "",
+    webhook_secret: Annotated[
+        Path | None,
+        typer.Option("--webhook-secret", metavar="FILE", help="The secret that signs it."),
+    ] = None,
     root: Root = HERE,
     database: Annotated[str, typer.Option("--db", "--database", help="Database URL.")] = "",
     debug: Debug = False,
@@ -286,6 +293,7 @@ def label(
     """Let people judge responses in a browser."""
     with guard(debug=debug):
         from palate.web.server import Address, serve
+        from palate.web.webhooks import named
 
         def ready(address: Address) -> None:
             typer.echo(f"palate label: {address.url}")
@@ -293,8 +301,16 @@ def label(
                 typer.echo(f"first-run token: {address.token} (for the first account, for a day)")
 
         url = _url(database, root)
-        front = "tls-proxy" if behind_proxy else "none"
-        serve(url, project=project, host=host, port=port, root=root, front=front, ready=ready)
+        serve(
+            url,
+            project=project,
+            host=host,
+            port=port,
+            root=root,
+            front="tls-proxy" if behind_proxy else "none",
+            hook=named(webhook, webhook_secret),
+            ready=ready,
+        )
 
 
 @app.command(rich_help_panel="Look")

@@ -56,3 +56,14 @@ class Added(Record):
     """How many records were new."""
 
     added: int
+
+
+class News(Record):
+    """What a webhook says: the project's judgements reach up to this position now.
+
+    `GET /api/projects/{project}/judgements?after=` the last one that you know has the new ones.
+    """
+
+    project: int
+    name: str
+    judgements: int

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import uvicorn
 from palate.store.labelling import Desk, accounts
 from palate.web.app import create_app
 from palate.web.security import Front
+from palate.web.webhooks import Announcer, Webhook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +30,15 @@ def serve(
     port: int,
     root: Path,
     front: Front,
+    hook: Webhook | None,
     ready: Callable[[Address], None],
 ) -> None:
     """Open the database and serve the app until it is stopped."""
-    with Desk(url) as desk, socket.create_server((host, port), family=_family(host)) as listener:
+    with (
+        Desk(url) as desk,
+        socket.create_server((host, port), family=_family(host)) as listener,
+        Announcer(desk, hook) if hook else nullcontext(),
+    ):
         # asyncio does it only where a socket names its protocol; else pages wait 40 ms for an ACK
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         name = f"[{host}]" if ":" in host else host
