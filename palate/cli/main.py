@@ -50,7 +50,11 @@ Stage = Annotated[str, typer.Argument(metavar="STAGE", help="A stage, such as pp
 Root = Annotated[Path, typer.Option("--root", help="Folder of runs/ and palate.db.")]
 Project = Annotated[str, typer.Option("--project", help="Project in the database (a run's name).")]
 Database = Annotated[
-    str, typer.Option("--database", help="Database URL; empty: palate.db in the root folder.")
+    str,
+    typer.Option(
+        "--database",
+        help="Database URL; empty: PALATE_DATABASE, else palate.db of the root.",
+    ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 Kind = Literal["groups", "preferences"]
@@ -272,6 +276,16 @@ def label(
     project: Annotated[str, typer.Option("--project", help="Project; default: a list.")] = "",
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port to listen on.")] = 8765,
+    behind_proxy: Annotated[
+        bool, typer.Option("--behind-proxy", help="A proxy with TLS stands before it.")
+    ] = False,
+    webhook: Annotated[
+        str, typer.Option("--webhook", metavar="URL", help="Told when there are new judgements.")
+    ] = "",
+    webhook_secret: Annotated[
+        Path | None,
+        typer.Option("--webhook-secret", metavar="FILE", help="The secret that signs it."),
+    ] = None,
     root: Root = HERE,
     database: Annotated[str, typer.Option("--db", "--database", help="Database URL.")] = "",
     debug: Debug = False,
@@ -279,6 +293,7 @@ def label(
     """Let people judge responses in a browser."""
     with guard(debug=debug):
         from palate.web.server import Address, serve
+        from palate.web.webhooks import named
 
         def ready(address: Address) -> None:
             typer.echo(f"palate label: {address.url}")
@@ -286,7 +301,16 @@ def label(
                 typer.echo(f"first-run token: {address.token} (for the first account, for a day)")
 
         url = _url(database, root)
-        serve(url, project=project, host=host, port=port, root=root, ready=ready)
+        serve(
+            url,
+            project=project,
+            host=host,
+            port=port,
+            root=root,
+            front="tls-proxy" if behind_proxy else "none",
+            hook=named(webhook, webhook_secret),
+            ready=ready,
+        )
 
 
 @app.command(rich_help_panel="Look")
@@ -379,7 +403,9 @@ def _exit_unless(well: bool) -> None:
 
 
 def _url(database: str, root: Path) -> str:
-    return database or f"sqlite:///{(root / 'palate.db').as_posix()}"
+    from palate.config.load import database_url
+
+    return database_url(root, database)
 
 
 def _recipe_and_overrides(words: list[str]) -> tuple[Path | None, list[str]]:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from palate.config.common import ReadingConfig, StageConfig
-from palate.config.load import resolved_json
+from palate.config.load import database_url, resolved_json
 from palate.config.objectives import caveats, objective
 from palate.config.onpolicy import AnyOnPolicyConfig
 from palate.config.stages import EvaluateConfig, Recipe, ReportConfig
@@ -164,7 +164,7 @@ def run_one(
     """Skip, resume or run one stage; the manifest is written last."""
     stage: str = getattr(config, "stage")  # noqa: B009
     text = resolved_json(config)
-    store_url = f"sqlite:///{root / 'palate.db'}"
+    store_url = database_url(root)
     inputs = input_hashes(config, artifacts, store_url)
     mark = fingerprint(stage, text, inputs, seed, code_version())
     if folder.is_finished(mark):

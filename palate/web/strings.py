@@ -142,6 +142,7 @@ STRINGS = {
     "kind_is_fixed": "What is asked cannot change once somebody was asked. Make another project.",
     "bad_settings": "That is not a valid setting: {problem}.",
     "not_found": "There is no such page.",
+    "not_storable": "That is a number or a text that nothing here has.",
     "error_title": "That did not work",
     "back": "Back",
     # settings

@@ -18,7 +18,7 @@ from palate.web.difference import Piece, differences
 from palate.web.leaks import names_its_author
 from palate.web.pages import go_to, page
 from palate.web.strings import text
-from palate.web.visitor import Annotator, DeskHere, Form, Inside, word
+from palate.web.visitor import Annotator, DeskHere, Form, Inside, whole
 
 router = APIRouter(prefix="/projects/{project}")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -128,7 +128,6 @@ def _pause_reason(desk: Desk, here: Inside) -> str:
 def submit(request: Request, here: Annotator, desk: DeskHere, form: Form, id: str) -> Response:
     """Take an answer or a skip, and go on to the next question."""
     person, project = here.person.id, here.project.id
-    revision = word(form, "revision")
     with desk.writing() as connection:
         asked = answers.assignment(connection, project, person, id)
         try:
@@ -145,7 +144,7 @@ def submit(request: Request, here: Annotator, desk: DeskHere, form: Form, id: st
             person,
             id,
             answer.model_copy(update={"flagged": leaking(asked)}),
-            revision=int(revision) if revision.isdigit() else -1,
+            revision=whole(form, "revision", default=-1),
             now=desk.clock(),
         )
     return go_to(f"/projects/{project}/label{_told(asked, feedback)}")
@@ -166,7 +165,6 @@ def _told(asked: Assignment, feedback: Feedback | None) -> str:
 @router.post("/assignments/{id}/draft")
 def draft(here: Annotator, desk: DeskHere, form: Form, id: str) -> Response:
     """Keep an unfinished answer."""
-    revision = word(form, "revision")
     with desk.writing() as connection:
         answers.save_draft(
             connection,
@@ -174,7 +172,7 @@ def draft(here: Annotator, desk: DeskHere, form: Form, id: str) -> Response:
             here.person.id,
             id,
             forms.read_draft(form),
-            revision=int(revision) if revision.isdigit() else -1,
+            revision=whole(form, "revision", default=-1),
         )
     return Response(status_code=204)
 
