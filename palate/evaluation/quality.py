@@ -25,7 +25,7 @@ DECIDED = ("choice, ties out", RAW)
 
 
 class PolicyRating(Record):
-    """A policy's rating in Elo points (Bradley-Terry with Davidson's ties, mean 0) and its ranks."""
+    """A policy's rating in Elo points (mean 0; Davidson's model) and the ranks it may have."""
 
     policy: str
     elo: Estimate

@@ -179,7 +179,7 @@ class Votes:
     def _table(self, items: int, forward: Array, backward: Array) -> Array:
         there, back = self.first * items + self.second, self.second * items + self.first
         table = np.bincount(there, forward, items**2) + np.bincount(back, backward, items**2)
-        return table.reshape(items, items)
+        return cast(Array, table.reshape(items, items))
 
 
 class RatingRange(NamedTuple):

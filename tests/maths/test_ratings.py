@@ -188,9 +188,7 @@ def test_ranges_are_about_davidsons_scores():
     """8 wins, 2 losses and 5 ties: the difference is log(8 / 2), whatever the ties are."""
     outcome = np.array([1.0] * 8 + [0.0] * 2 + [0.5] * 5)
     first = np.zeros(15, int)
-    data = Votes(
-        first=first, second=first + 1, outcome=outcome, prompt=np.arange(15), voter=first
-    )
+    data = Votes(first=first, second=first + 1, outcome=outcome, prompt=np.arange(15), voter=first)
     better, worse = rated_with_ranges(data, 2, ridge=1e-9, seed=0, draws=2)
     assert better.score.estimate - worse.score.estimate == pytest.approx(math.log(8 / 2), rel=1e-5)
 
