@@ -12,8 +12,9 @@ from starlette.staticfiles import StaticFiles
 from palate import __version__
 from palate.store.labelling import Desk
 from palate.store.labelling.errors import Refused
+from palate.web.kept import Kept
 from palate.web.pages import STATIC, go_to, page
-from palate.web.routes import account, api, label, project, quality, review
+from palate.web.routes import account, api, label, leaderboard, project, quality, review
 from palate.web.routes.api import AsciiJson
 from palate.web.security import BehindTls, Front, Guard, RateLimits
 from palate.web.strings import text
@@ -46,11 +47,13 @@ def create_app(
     app.state.desk = desk
     app.state.root = root
     app.state.limits = limits or RateLimits()
+    app.state.boards = Kept[leaderboard.Board]()
+    app.state.reports = Kept[quality.Statistics]()
     app.add_middleware(Guard)
     if front == "tls-proxy":
         app.add_middleware(BehindTls)
     app.mount("/static", StaticFiles(directory=STATIC), "static")
-    for part in (account, label, review, quality, project):
+    for part in (account, label, review, quality, leaderboard, project):
         app.include_router(part.router, include_in_schema=False)
     app.include_router(api.router)
     app.add_exception_handler(Refused, _refused)
