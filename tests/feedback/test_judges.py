@@ -172,3 +172,22 @@ def test_weighted_votes_keep_ties_and_single_votes_as_they_are():
 def test_a_guess_weighs_nothing_and_a_worse_one_no_less():
     assert vote_weight(0.5) == vote_weight(0.2) == 0.0
     assert vote_weight(0.9) == pytest.approx(math.log(9))
+
+
+def test_a_reward_that_raises_names_file_line_function_and_prompt(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def score(prompt, response, reference):\n    return {}[prompt]\n")
+    asked = group("abc")
+    scorer = FunctionScorer("score", load_function(f"{file}:score"))
+    with pytest.raises(ValueError, match=r"mine\.py, line 2, in score: KeyError") as caught:
+        scorer.score([asked])
+    assert f"prompt {asked.prompt.id} ('How long?'), response 'abc'" in str(caught.value)
+    assert "Remedy: correct the function" in str(caught.value)
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_a_file_that_cannot_be_imported_names_its_line(tmp_path):
+    file = tmp_path / "broken.py"
+    file.write_text("x = 1\ny = 1 / 0\n")
+    with pytest.raises(ValueError, match=r"broken\.py, line 2, in <module>: ZeroDivisionError"):
+        load_function(f"{file}:score")

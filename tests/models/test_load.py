@@ -12,8 +12,9 @@ from palate.config.common import LoraConfig, PromptConfig
 from palate.config.stages import ArchitectureConfig
 from palate.models.adapters import adapter_parameters, add_adapter, save_adapter
 from palate.models.build import build_causal_lm, train_tokenizer
-from palate.models.load import LoadedModel, load_policy, save_policy
+from palate.models.load import LoadedModel, encoder_of, load_policy, save_policy
 from palate.records import user_prompt
+from palate.store.errors import DataError
 
 TOKENIZER = train_tokenizer(["Two lattes are 13.50 please."] * 20, vocabulary=300, chat="palate")
 IDS = torch.arange(3, 63).reshape(4, 15)
@@ -186,3 +187,41 @@ def test_a_loaded_policy_encodes_what_it_was_saved_with(tmp_path):
 def test_a_source_without_a_model_is_refused_with_a_remedy(source, message, tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=message):
         load_policy(source.format(folder=tmp_path))
+
+
+def saved(tmp_path: Path) -> Path:
+    save_policy(tiny(), TOKENIZER, tmp_path / "model", prompt_format="chat")
+    return tmp_path / "model"
+
+
+def test_damaged_weights_are_refused_with_a_remedy(tmp_path: Path):
+    weights = saved(tmp_path) / "model.safetensors"
+    whole = weights.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"\xff" * 64 + whole[64:], b""):
+        weights.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"are damaged .*fetch or write the model again"):
+            load_policy(str(weights.parent))
+
+
+def test_a_broken_configuration_is_refused_with_a_remedy(tmp_path: Path):
+    folder = saved(tmp_path)
+    (folder / "config.json").write_text('{"model_type": "llama",')
+    with pytest.raises(DataError, match=r"cannot be read.*Remedy: repair config\.json"):
+        load_policy(str(folder))
+
+
+def test_a_name_that_the_hub_does_not_have_is_refused_with_a_remedy(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(DataError, match=r"not found on the Hub either.*Remedy: give the folder"):
+        load_policy("nobody/no-such-model-at-all")
+
+
+def test_a_default_eos_that_is_a_word_of_the_tokenizer_is_no_eos():
+    """Llama's configuration declares id 2 when nobody says anything else."""
+    bare = copy.deepcopy(TOKENIZER)
+    bare.eos_token = None
+    network = tiny()
+    network.config.eos_token_id = network.generation_config.eos_token_id = 100
+    with pytest.raises(ValueError, match=r"no end-of-sequence.*set eos_token in its tok"):
+        encoder_of(network, bare, PromptConfig(format="raw"))
+    assert encoder_of(network, TOKENIZER, PromptConfig(format="raw")).eos_ids >= {100}

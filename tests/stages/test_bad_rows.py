@@ -80,3 +80,16 @@ def test_doctor_counts_what_would_be_skipped(folder: Path, choice: str, well: bo
     said = console.export_text()
     assert "2 of 4 rows cannot be read" in said
     assert ("will be left out, the first: " in said) is well
+
+
+def test_a_group_of_one_response_is_refused_by_row_or_left_out(folder: Path) -> None:
+    rows = [GOOD, GOOD | {"prompt": "1 + 1?", "responses": ["2"]}]
+    (folder / "groups.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with pytest.raises(DataError, match=r"groups.jsonl, row 2, field 'responses': has one.*k = 2"):
+        judge(folder)
+    path, said = judge(folder, "bad_rows=skip")
+    assert "left out 1 bad rows" in said
+    assert StageDir(path).manifest().summary["preferences"] == 1
+    (folder / "groups.jsonl").write_text(json.dumps(rows[1]), encoding="utf-8")
+    with pytest.raises(DataError, match="no group has two responses"):
+        judge(folder, "bad_rows=skip")

@@ -24,13 +24,14 @@ from palate.config.stages import (
     SftConfig,
 )
 from palate.models.build import build_causal_lm, configuration, train_tokenizer
+from palate.models.layout import largest_area
 from palate.models.roles import PlainPolicyRole
 from palate.models.tokens import Encoder
 from palate.stages import doctor, loads
 from palate.stages.doctor import plans, rendering
 from palate.stages.doctor.verdicts import Finding
 from palate.stages.loads import outlined
-from palate.stages.memory import Load, Shape, predicted_memory, shape_of
+from palate.stages.memory import Arithmetic, Load, Shape, predicted_memory, shape_of
 from palate.stages.pipeline import run_recipe
 
 CORPUS = ["We have oat milk.", "The cafe opens at nine.", "A latte is four euros."] * 3
@@ -255,7 +256,7 @@ def test_a_reward_without_spread_is_no_signal(examine: Doctor) -> None:
 def test_a_reward_that_raises_is_named_with_its_line(examine: Doctor, tmp_path: Path) -> None:
     well, page = examine(TINY + SFT + PPO.replace("length", "broken"))
     assert not well
-    assert f"{tmp_path / 'reward.py'}, line 11: KeyError: 'Do you have milk?'" in page
+    assert f"{tmp_path / 'reward.py'}, line 11, in broken: KeyError: 'Do you have milk?'" in page
 
 
 def test_a_reward_that_is_not_a_number_is_a_problem(examine: Doctor) -> None:
@@ -420,24 +421,50 @@ def test_minibatches_that_do_not_divide_and_missing_prompts_are_warned_of() -> N
 
 
 SHAPE = Shape(
-    parameters=1000, backbone=900, width=8, layers=2, feed_forward=32, vocabulary=50, cached=16
+    parameters=1000,
+    backbone=900,
+    width=8,
+    layers=2,
+    feed_forward=32,
+    vocabulary=50,
+    cached=16,
+    heads=2,
 )
 
 
 def test_memory_is_the_sum_of_what_stays_and_the_largest_of_what_comes_and_goes() -> None:
     load = Load(trained=1000, copies=1000, reward=900, critic=901, tokens=10, cached_tokens=100)
-    memory = predicted_memory(SHAPE, load, number_bytes=4, logit_copies=3, clones_trained=1)
+    memory = predicted_memory(SHAPE, load, Arithmetic(number_bytes=4))
     # activations: 10 * (4 * (48 * 8 + 16 * 32) + 16 * 8) + 4 * 10 * 50 * 3
     assert memory.working == 10 * (4 * (384 + 512) + 128) + 6000
     assert memory.peak == 16_000 + 4_000 + 3_600 + 14_416 + memory.working
     cached = predicted_memory(
-        SHAPE,
-        Load(trained=1000, cached_tokens=1000),
-        number_bytes=2,
-        logit_copies=3,
-        clones_trained=1,
+        SHAPE, Load(trained=1000, cached_tokens=1000), Arithmetic(number_bytes=2)
     )
     assert cached.working == 2 * 2 * 1000 * 16
+
+
+def test_a_cpu_adds_attention_weights_what_the_heap_holds_and_compiled_kernels() -> None:
+    load = Load(trained=1000, tokens=10, row=5)
+    fused = predicted_memory(SHAPE, load, Arithmetic(number_bytes=4))
+    plain = predicted_memory(SHAPE, load, Arithmetic(number_bytes=4, attention_bytes=4))
+    # 2 layers x 2 heads x 10 tokens x 5 columns x 4 bytes
+    assert plain.working - fused.working == 800
+    held = predicted_memory(SHAPE, load, Arithmetic(number_bytes=4, held=1.25, kernels=7))
+    assert (held.working, held.kernels) == (1.25 * fused.working, 7)
+    assert held.peak == fused.peak + 0.25 * fused.working + 7
+
+
+def test_a_micro_batch_is_as_large_as_its_padded_rows() -> None:
+    groups = [token_group(str(n), (1,) * 20, ((5,) * size,)) for n, size in enumerate((30, 9, 9))]
+    config = SftConfig(batch_rows=3)
+    outline = small_outline("llama")
+    whole = loads.fixed_memory(config, outline, groups)
+    single = loads.fixed_memory(config.model_copy(update={"batch_rows": 1}), outline, groups)
+    # Rows of 50 tokens are 64 wide; three of them, or one at a time.
+    assert largest_area(groups, budget=4096, layout="rows") == 3 * 64
+    assert largest_area(groups, budget=64, layout="rows") == 64
+    assert whole.working > single.working
 
 
 def test_an_adapter_trains_little_and_needs_no_copy_for_the_reference() -> None:
@@ -456,10 +483,10 @@ def test_an_adapter_trains_little_and_needs_no_copy_for_the_reference() -> None:
 
 def test_a_model_that_is_gone_before_training_counts_where_it_is_more_than_what_trains() -> None:
     passing = Load(trained=10, passing=1000)
-    memory = predicted_memory(SHAPE, passing, number_bytes=4, logit_copies=0, clones_trained=1)
+    memory = predicted_memory(SHAPE, passing, Arithmetic(number_bytes=4, logits=0))
     assert memory.peak == 4 * (1000 + 10 + 1000)
     training = Load(trained=1000, passing=1000, tokens=100)
-    memory = predicted_memory(SHAPE, training, number_bytes=4, logit_copies=0, clones_trained=1)
+    memory = predicted_memory(SHAPE, training, Arithmetic(number_bytes=4, logits=0))
     assert memory.peak == 16 * 1000 + 100 * (4 * (384 + 512) + 128)
 
 
@@ -504,7 +531,7 @@ def test_predicted_activations_are_those_that_autograd_saves(kind: str) -> None:
         measured = sum(t.untyped_storage().nbytes() for at, t in kept.items() if at not in own)
         shape = shape_of(network)
         load = Load(trained=0, tokens=4 * 64)
-        memory = predicted_memory(shape, load, number_bytes=4, logit_copies=3, clones_trained=0)
+        memory = predicted_memory(shape, load, Arithmetic(number_bytes=4, clones=0))
         return measured, memory.working
 
     (few, fewer_predicted), (many, more_predicted) = saved(2), saved(4)
