@@ -24,7 +24,7 @@ import pytest
 from tests.mutants.mutation import MUTATIONS, PAGE, ROOT, Mutation, page
 
 CPU_SECONDS = 300
-"""What a trial may take: so many are no verdict."""
+"""What a trial may take."""
 QUICKLY = (
     *("-x", "-q", "--tb=no", "--assert=plain"),
     *("-p", "no:cacheprovider", "-p", "no:unraisableexception"),
@@ -46,11 +46,12 @@ class Trial(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a trial depends on (a hash), and the first test that failed; empty when none did."""
+    """What a trial depends on (a hash), the first test that failed (empty: none), pytest's code."""
 
     key: str
     what: str
     failed: str
+    code: int
 
 
 class FirstFailure:
@@ -85,11 +86,11 @@ def judged(trial: Trial) -> Verdict:
         for mutation in trial.mutations:
             mutation.apply(root)
         what = ", ".join(mutation.what for mutation in trial.mutations)
-        return Verdict(before, what, first_failure(root, trial.tests))
+        return Verdict(before, what, *outcome(root, trial.tests))
 
 
-def first_failure(root: Path, tests: Sequence[str]) -> str:
-    """The first test that fails there; an import that breaks or the time limit is no verdict."""
+def outcome(root: Path, tests: Sequence[str]) -> tuple[str, int]:
+    """The first test that fails there; nothing when an import breaks or time runs out."""
     os.chdir(root)
     sys.path[:] = [str(root), *(path for path in sys.path if path not in ("", str(ROOT)))]
     sys.dont_write_bytecode = True
@@ -105,9 +106,7 @@ def first_failure(root: Path, tests: Sequence[str]) -> str:
     used = sys.modules["palate"].__file__
     assert used is not None
     assert root in Path(used).parents, f"the tests imported {used}, not the mutated copy"
-    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        raise RuntimeError(f"pytest {' '.join(tests)} ended with {code!r}: no verdict")
-    return first.failed
+    return first.failed, int(code)
 
 
 def verdicts(trials: Sequence[Trial], jobs: int) -> Iterator[Verdict]:
@@ -136,7 +135,7 @@ def main() -> None:
     if pending:
         sound = Trial((), tuple(sorted({test for trial in pending for test in trial.tests})))
         for verdict in verdicts([sound], 1):
-            assert not verdict.failed, f"without any mutation {verdict.failed} fails"
+            assert verdict.code == 0, f"without any mutation the tests do not pass: {verdict}"
     for verdict in verdicts(pending, options.jobs):
         with KEPT.open("a", encoding="utf-8") as file:
             file.write(json.dumps(verdict._asdict()) + "\n")

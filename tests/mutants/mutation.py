@@ -76,7 +76,7 @@ def page(mutations: Sequence[Mutation], failures: Sequence[str]) -> str:
         "# mutants",
         "",
         "A test suite is as good as the mistakes it notices. `make mutants` makes palate wrong in",
-        f"{len(mutations)} ways, one at a time and in a copy, most of them mistakes that were once",
+        f"{len(mutations)} ways, one at a time and in a copy, many of them mistakes that were once",
         "found in an RLHF library, and runs the tests of the layer that should notice.",
         f"**{sum(map(bool, failures))} of {len(failures)} are killed.** This page is its output.",
         "",
