@@ -28,6 +28,7 @@ from palate.records.judgement import (
     Verdict,
     judge_kind,
     preferences_of,
+    speaks_of,
 )
 from palate.records.labelling import Answer, LabelTask, preferred, standings
 
@@ -63,6 +64,7 @@ __all__ = [
     "judge_kind",
     "preferences_of",
     "preferred",
+    "speaks_of",
     "standings",
     "user_prompt",
 ]
