@@ -28,6 +28,7 @@ from palate.records.judgement import (
     Verdict,
     judge_kind,
     preferences_of,
+    speaks_of,
 )
 from palate.records.labelling import Answer, Arm, LabelTask, preferred, standings
 
@@ -64,6 +65,7 @@ __all__ = [
     "judge_kind",
     "preferences_of",
     "preferred",
+    "speaks_of",
     "standings",
     "user_prompt",
 ]

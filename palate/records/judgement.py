@@ -137,6 +137,25 @@ class Judgement(Record):
         return JudgementId(content_id(self.model_dump(mode="json", exclude=unsaid)))
 
 
+def speaks_of(judgement: Judgement, k: int) -> bool:
+    """Whether a judgement names responses of a group of k, and no others.
+
+    >>> speaks_of(Judgement(group_id="g", judge="ann", verdict=Choice(chosen=2)), 2)
+    False
+    """
+    if not set(judgement.order) <= set(range(k)):
+        return False
+    match judgement.verdict:
+        case Choice(chosen=chosen):
+            return chosen < k
+        case Ranking(ranks=values) | Rating(values=values) | Scores(values=values):
+            return len(values) == k
+        case Preferences(pairs=pairs):
+            return all(pair.winner < k and pair.loser < k for pair in pairs)
+        case Tie() | Skip():
+            return True
+
+
 class JudgedGroup(Record):
     """A group and what was said about it: the whole of a project's feedback, row by row."""
 

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, or
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
-from palate.records import Group, Judgement, JudgementId, Prompt, Response, content_id
+from palate.records import Group, GroupId, Judgement, JudgementId, Prompt, Response, content_id
 from palate.store.errors import DataError
 from palate.store.schema import GroupRow, JudgementRow, ProjectRow, PromptRow, ResponseRow
 
@@ -101,6 +101,16 @@ def _insert_prompts(connection: Connection, project: int, prompts: dict[str, Pro
     ]
     if new:
         connection.execute(insert(PromptRow), new)
+
+
+def group_sizes(connection: Connection, project: int, groups: set[GroupId]) -> dict[str, int]:
+    """How many responses these groups have; those that are not there are left out."""
+    rows = connection.execute(
+        select(ResponseRow.group_id, func.count())
+        .where(ResponseRow.project_id == project, ResponseRow.group_id.in_(groups))
+        .group_by(ResponseRow.group_id)
+    )
+    return dict(rows.tuples().all())
 
 
 def insert_judgements(

@@ -5,7 +5,7 @@ import json
 import pytest
 from starlette.testclient import TestClient
 
-from palate.records import Choice, Judgement
+from palate.records import Choice, Judgement, Scores
 from palate.store.database import Store
 from palate.store.labelling import accounts
 from tests.web.site import PROJECT, Site, csrf, group
@@ -75,6 +75,9 @@ def test_groups_and_judgements_go_in_once_and_come_out_in_pages(cafe: Site) -> N
     ("body", "status"),
     [
         ({"judgements": [said(99)]}, 400),
+        ({"judgements": [said(1), said(1, verdict=Choice(chosen=2))]}, 400),
+        ({"judgements": [said(1, order=(0, 2))]}, 400),
+        ({"judgements": [said(1, verdict=Scores(values=(0.5,)))]}, 400),
         ({"judgements": [said(1, supersedes="0" * 16)]}, 403),
         ({"judgements": [said(1) | {"admin": True}]}, 422),
         ({"judgements": [said(1)] * 401}, 422),

@@ -68,9 +68,9 @@ def test_no_request_makes_the_api_fail(url: str, tmp_path: Path) -> None:
     assert probe(url, tmp_path, examples=5) >= 30
 
 
-@pytest.mark.slow  # thousands of requests
-def test_no_request_of_thousands_makes_the_api_fail(url: str, tmp_path: Path) -> None:
-    assert probe(url, tmp_path, examples=500) >= 2000
+@pytest.mark.slow  # hundreds of requests
+def test_no_request_of_hundreds_makes_the_api_fail(url: str, tmp_path: Path) -> None:
+    assert probe(url, tmp_path, examples=150) >= 600
 
 
 def test_numbers_and_texts_that_no_column_holds_are_refused(url: str, tmp_path: Path) -> None:

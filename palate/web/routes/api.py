@@ -11,7 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from palate.records import Group, Judgement
+from palate.records import Group, Judgement, speaks_of
 from palate.store import queries
 from palate.store.errors import DataError
 from palate.store.labelling import accounts
@@ -119,6 +119,11 @@ def add_judgements(project: int, held: Writer, desk: DeskHere, new: NewJudgement
         raise HTTPException(403, "only people take judgements back, on the pages")
     with desk.writing() as connection:
         name = project_name(connection, project)
+        sizes = queries.group_sizes(connection, project, {judgement.group_id for judgement in said})
+        for judgement in said:
+            size = sizes.get(judgement.group_id)
+            if size and not speaks_of(judgement, size):
+                raise HTTPException(400, f"group {judgement.group_id} has no such responses")
         try:
             count = queries.insert_judgements(connection, name, said, client_keys={})
         except DataError as error:
