@@ -302,7 +302,11 @@ def test_the_next_question_is_there_before_the_server_answers(
     page = enter(live, context, live.person("ann"))
     held: list[Route] = []
     page.wait_for_load_state("networkidle")
-    page.route("**/assignments/*", held.append)
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/assignments/*", hold)
     left = answer(page, "A")
     page.keyboard.press("1")
     page.keyboard.press("Enter")
