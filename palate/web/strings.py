@@ -92,6 +92,7 @@ STRINGS = {
     "skip_offensive": "I do not want to read this",
     "skip_broken": "Something is broken",
     "undo": "Undo",
+    "named": "Your last vote was between",
     "keys": "Keys",
     "keys_title": "Keys",
     "close": "Close",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from palate.records import Choice, Group, Ranking, Rating, Response, Skip, Tie
 from palate.store.labelling import accounts
@@ -38,6 +38,12 @@ def answer(page: Page, letter: str) -> str:
     return page.locator(f'[data-letter="{letter}"] .rendered').inner_text().strip()
 
 
+def saved(page: Page, question: str) -> None:
+    """Wait for a question, and until the answer before it has been confirmed."""
+    expect(page.locator(".turn .rendered").first).to_have_text(question)
+    expect(page.locator("html[data-sending]")).to_have_count(0)
+
+
 def test_a_comparison_by_keys_alone_with_undo_skip_and_note(
     live: Site, context: BrowserContext
 ) -> None:
@@ -46,14 +52,14 @@ def test_a_comparison_by_keys_alone_with_undo_skip_and_note(
     left = answer(page, "A")
     page.keyboard.press("2")
     page.keyboard.press("Enter")
-    expect(page.locator(".turn .rendered").first).to_have_text("question 1")
+    saved(page, "question 1")
     (first,) = live.judgements()
     assert first.verdict == Choice(chosen=int(left[-1]), strength=2)
     assert first.judge == "person:ann"
     assert 0 <= first.seconds < 60
 
     page.keyboard.press("u")
-    expect(page.locator(".turn .rendered").first).to_have_text("question 0")
+    saved(page, "question 0")
     assert answer(page, "A") == left
     assert live.judgements()[-1].verdict == Skip(reason="undone")
 
@@ -62,19 +68,19 @@ def test_a_comparison_by_keys_alone_with_undo_skip_and_note(
     page.keyboard.type("neither is true")
     page.keyboard.press("Escape")
     page.keyboard.press("Enter")
-    expect(page.locator(".turn .rendered").first).to_have_text("question 1")
+    saved(page, "question 1")
     assert live.judgements()[-1].verdict == Tie(both_bad=True)
     assert live.judgements()[-1].note == "neither is true"
 
     page.keyboard.press("s")
     page.get_by_label("Why skip?").select_option("expertise")
     page.get_by_role("button", name="Skip", exact=True).click()
-    expect(page.locator(".turn .rendered").first).to_have_text("question 2")
+    saved(page, "question 2")
     assert live.judgements()[-1].verdict == Skip(reason="expertise")
 
     page.keyboard.press("4")
     page.keyboard.press("Enter")
-    expect(page.locator(".turn .rendered").first).to_have_text("question 3")
+    saved(page, "question 3")
     assert live.judgements()[-1].verdict == Tie()
 
 
@@ -137,7 +143,7 @@ def test_a_better_answer_is_a_third_response_that_wins(live: Site, context: Brow
     assert page.locator("textarea[name=better]").input_value() == written
     page.keyboard.press("7")
     page.keyboard.press("Enter")
-    expect(page.locator(".turn .rendered").first).to_have_text("question 1")
+    saved(page, "question 1")
     choice, ranking = (j.verdict for j in live.judgements())
     assert isinstance(choice, Choice)
     assert isinstance(ranking, Ranking)
@@ -155,7 +161,7 @@ def test_a_ranking_by_keys_and_by_clicks_with_ties_and_a_tail(
         for key in "314=":
             page.keyboard.press(key)
         page.keyboard.press("Enter")
-        expect(page.locator(".turn .rendered").first).to_have_text("question 1")
+        saved(page, "question 1")
         ranks: list[int | None] = [None] * 4
         ranks[shown[2]], ranks[shown[0]], ranks[shown[3]] = 0, 1, 1
         assert live.judgements()[-1].verdict == Ranking(ranks=tuple(ranks))
@@ -166,7 +172,7 @@ def test_a_ranking_by_keys_and_by_clicks_with_ties_and_a_tail(
         page.get_by_role("button", name="Move C up").click()
         page.get_by_role("button", name="Take A out of the order").click()
         page.keyboard.press("Enter")
-        expect(page.locator(".turn .rendered").first).to_have_text("question 2")
+        saved(page, "question 2")
         ranks = [None] * 4
         ranks[shown[2]], ranks[shown[1]] = 0, 1
         assert live.judgements()[-1].verdict == Ranking(ranks=tuple(ranks))
@@ -180,7 +186,7 @@ def test_ratings_by_digits_go_from_line_to_line(tmp_path: Path, context: Browser
         for key in "5124":
             page.keyboard.press(key)
         page.keyboard.press("Enter")
-        expect(page.locator(".turn .rendered").first).to_have_text("question 1")
+        saved(page, "question 1")
         helpful, honest = live.judgements()
         first, second = ((5, 2), (1, 4)) if shown == [0, 1] else ((2, 5), (4, 1))
         assert helpful.verdict == Rating(dimension="helpful", values=first)
@@ -201,12 +207,12 @@ def test_every_task_works_without_scripts(tmp_path: Path, browser: Browser, kind
             page.locator('input[name=rate_0_0][value="4"]').check(force=True)
             page.locator('input[name=rate_0_1][value="2"]').check(force=True)
         page.locator("#send").click()
-        expect(page.locator(".turn .rendered").first).to_have_text("question 1")
+        saved(page, "question 1")
         assert [j.verdict.kind for j in live.judgements()] == [
             {"pairwise": "choice"}.get(kind, kind)
         ]
         page.get_by_role("button", name="Undo").click()
-        expect(page.locator(".turn .rendered").first).to_have_text("question 0")
+        saved(page, "question 0")
         context.close()
 
 
@@ -288,3 +294,43 @@ def test_the_first_page_weighs_less_than_100_kb(live: Site, context: BrowserCont
     page = enter(live, context, live.person("ann"))
     page.wait_for_load_state("networkidle")
     assert 0 < sum(sizes) < 100_000, sizes
+
+
+def test_the_next_question_is_there_before_the_server_answers(
+    live: Site, context: BrowserContext
+) -> None:
+    page = enter(live, context, live.person("ann"))
+    held: list[Route] = []
+    page.wait_for_load_state("networkidle")
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/assignments/*", hold)
+    left = answer(page, "A")
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")
+    expect(page.locator(".turn .rendered").first).to_have_text("question 1")
+    assert live.judgements() == []  # it is still on its way
+    page.keyboard.press("7")
+    held[0].continue_()
+    expect(page.locator(".done progress")).to_have_attribute("value", "1")
+    (first,) = live.judgements()
+    assert first.verdict == Choice(chosen=int(left[-1]), strength=3)
+    assert page.locator("input[name=choice]:checked").get_attribute("value") == "1:3"
+    with live.desk.reading() as connection:
+        held_now = connection.exec_driver_sql(
+            "select count(*) from assignments where state = 'open'"
+        ).scalar_one()
+    assert held_now <= 2
+
+
+def test_an_answer_that_does_not_arrive_comes_back(live: Site, context: BrowserContext) -> None:
+    page = enter(live, context, live.person("ann"))
+    page.wait_for_load_state("networkidle")
+    page.route("**/assignments/*", lambda route: route.abort())
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")
+    expect(page.locator(".turn .rendered").first).to_have_text("question 0")
+    assert page.locator("input[name=choice]:checked").get_attribute("value") == "0:3"
+    assert live.judgements() == []

@@ -46,6 +46,29 @@ def claim(connection: Connection, project: int, person: int, *, now: float) -> s
     return _lease(connection, task, member, item, purpose=purpose, now=now)
 
 
+def claim_ahead(
+    connection: Connection, project: int, person: int, held: str, *, now: float
+) -> str | None:
+    """The id of what the person is asked after `held`: one more lease, however often it is asked.
+
+    None while `held` is not the person's first open assignment, and when nothing is left.
+    """
+    member = member_of(connection, project, person)
+    mine = (AssignmentRow.project_id == project, AssignmentRow.person_id == person)
+    first = select(AssignmentRow.id).where(*mine, AssignmentRow.state == "open")
+    open_ = connection.scalars(first.order_by(AssignmentRow.number).limit(2)).all()
+    if member.state != "active" or not open_ or open_[0] != held:
+        return None
+    if len(open_) == 2:
+        return open_[1]
+    task = task_of(connection, project)
+    chosen = _next_item(connection, task, member)
+    if chosen is None:
+        return None
+    item, purpose = chosen
+    return _lease(connection, task, member, item, purpose=purpose, now=now)
+
+
 def member_of(connection: Connection, project: int, person: int) -> Row[MemberRow]:
     """Somebody's membership, locked until the transaction ends."""
     row = connection.execute(

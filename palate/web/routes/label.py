@@ -22,6 +22,8 @@ from palate.web.strings import text
 from palate.web.visitor import Annotator, DeskHere, Form, Inside, whole
 
 router = APIRouter(prefix="/projects/{project}")
+_SHARED_END = 10
+"""So many questions before the end nobody holds a second one."""
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -88,6 +90,22 @@ def _named(desk: Desk, here: Inside, id: str) -> tuple[tuple[str, str], ...]:
         return ()
     policies = [asked.group.responses[index].policy for index in asked.order]
     return tuple(zip(LETTERS, policies, strict=False))
+
+
+@router.get("/assignments/{id}/ahead")
+def ahead(request: Request, here: Annotator, desk: DeskHere, id: str) -> Response:
+    """The question after this one, for a browser to keep ready; nothing (204) near the end, where
+    somebody else could be left without a question."""
+    person, project = here.person.id, here.project.id
+    with desk.writing() as connection:
+        progress = review.progress(connection, project, person)
+        following = None
+        if progress.remaining > _SHARED_END:
+            following = lease.claim_ahead(connection, project, person, id, now=desk.clock())
+        asked = answers.assignment(connection, project, person, following) if following else None
+    if asked is None:
+        return Response(status_code=204)
+    return question(request, here, asked, progress=progress)
 
 
 def _claimed(desk: Desk, here: Inside) -> tuple[Assignment | None, review.Progress]:

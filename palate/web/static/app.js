@@ -42,13 +42,74 @@
     timer = setTimeout(saveDraft, DRAFT_MS);
   };
   document.addEventListener("input", (event) => { if (event.target.form && event.target.form === form()) changed(); });
-  document.addEventListener("submit", (event) => { if (event.target === form()) { clearTimeout(timer); stamp(); } }, true);
-  document.addEventListener("htmx:configRequest", (event) => {
-    if (event.detail.elt === form() && "focused" in event.detail.parameters) {
-      stamp();
-      event.detail.parameters.focused = form().elements.focused.value;
+
+  // The next question waits here while this one is answered. It is shown at once; what the server
+  // says about the answer then decides: the same question stays, any other page replaces it.
+  let ahead = null;
+  let sending = false;
+  let waiting = null;
+  const parsed = (text) => new DOMParser().parseFromString(text, "text/html");
+  const question = (root) => $("#question", root)?.dataset.draft;
+  const lookAhead = async () => {
+    ahead = null;
+    const here = question(document);
+    if (!here || sending) return;
+    const response = await fetch(here.replace(/draft$/, "ahead")).catch(() => null);
+    if (response?.status !== 200 || question(document) !== here) return;
+    ahead = $("#main", parsed(await response.text()));
+  };
+  const put = (main) => {
+    $("#main").replaceWith(document.adoptNode(main));
+    window.htmx?.process($("#main"));
+    window.scrollTo(0, 0);
+    begin();
+  };
+  const complete = (target) => {
+    const data = new FormData(target);
+    const names = [...new Set(all("input[type=radio], select[name^=rank_]", target).map((one) => one.name))];
+    return $(".ordering", target)
+      ? names.some((name) => data.get(name)) || data.has("choice")
+      : names.every((name) => data.has(name));
+  };
+  const inFlight = (now) => {
+    sending = now;
+    document.documentElement.toggleAttribute("data-sending", now);
+  };
+  const sendAndGoOn = async (target, submitter) => {
+    const body = new URLSearchParams(new FormData(target));
+    body.set(submitter.name, submitter.value);
+    const before = $("#main");
+    inFlight(true);
+    put(ahead);
+    const response = await fetch(target.getAttribute("action"), { method: "POST", body }).catch(() => null);
+    const said = response && $("#main", parsed(await response.text()));
+    inFlight(false);
+    if (!said) return put(before);
+    if (question(said) !== question(document)) return put(said);
+    $(".done").replaceWith(document.adoptNode($(".done", said)));
+    for (const told of all(".told", said)) $(".bar").after(document.adoptNode(told));
+    if (waiting?.isConnected) waiting.requestSubmit(); else lookAhead();
+    waiting = null;
+    return undefined;
+  };
+  addEventListener("beforeunload", (event) => { if (sending) event.preventDefault(); });
+  document.addEventListener("submit", (event) => {
+    const target = event.target;
+    if (sending && target.closest("#main")) {
+      waiting = target;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      return;
     }
-  });
+    if (target !== form()) return;
+    clearTimeout(timer);
+    stamp();
+    const submitter = event.submitter ?? $("#send");
+    if (!ahead || submitter.value !== "answer" || !complete(target)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    sendAndGoOn(target, submitter);
+  }, true);
 
   // The view that somebody chose stays
   const restoreView = () => {
@@ -210,6 +271,7 @@
     restoreView();
     readOrder();
     showOrder();
+    lookAhead();
     if (lines().length) mark(Math.max(0, lines().findIndex((line) => !$("input:checked", line))));
   };
   document.addEventListener("htmx:afterSettle", begin);
