@@ -7,7 +7,7 @@ import torch
 
 from palate.algorithms.onpolicy import ALGORITHMS
 from palate.config.common import OptimizerConfig
-from palate.config.onpolicy import GrpoConfig, ReinforceConfig, RlooConfig
+from palate.config.stages import GrpoConfig, ReinforceConfig, RlooConfig
 from palate.training.checkpoints import Checkpoints
 from palate.training.order import split
 from palate.verify import enumeration
