@@ -1,4 +1,4 @@
-# The whole vocabulary: setup demo test test-slow lint bench docs.
+# The whole vocabulary: setup demo test test-slow mutants lint bench docs.
 
 PYTHON ?= python3
 # On Linux, PyPI's torch brings several GB of CUDA. For a CPU-only one:
@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup demo test test-slow lint bench docs
+.PHONY: setup demo test test-slow mutants lint bench docs
 
 setup: .venv/.done
 
@@ -32,6 +32,9 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+mutants: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutants --jobs 2
 
 lint: setup
 	$(BIN)/ruff check .

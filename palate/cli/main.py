@@ -242,6 +242,16 @@ def label(
     project: Annotated[str, typer.Option("--project", help="Project; default: a list.")] = "",
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port to listen on.")] = 8765,
+    behind_proxy: Annotated[
+        bool, typer.Option("--behind-proxy", help="A proxy with TLS stands before it.")
+    ] = False,
+    webhook: Annotated[
+        str, typer.Option("--webhook", metavar="URL", help="Told when there are new judgements.")
+    ] = "",
+    webhook_secret: Annotated[
+        Path | None,
+        typer.Option("--webhook-secret", metavar="FILE", help="The secret that signs it."),
+    ] = None,
     root: Root = HERE,
     database: Database = "",
     debug: Debug = False,
@@ -249,6 +259,7 @@ def label(
     """Let people judge responses in a browser."""
     with guard(debug=debug):
         from palate.web.server import Address, serve
+        from palate.web.webhooks import named
 
         def ready(address: Address) -> None:
             typer.echo(f"palate label: {address.url}")
@@ -256,7 +267,16 @@ def label(
                 typer.echo(f"first-run token: {address.token} (for the first account, for a day)")
 
         url = database_url(database, root)
-        serve(url, project=project, host=host, port=port, root=root, ready=ready)
+        serve(
+            url,
+            project=project,
+            host=host,
+            port=port,
+            root=root,
+            front="tls-proxy" if behind_proxy else "none",
+            hook=named(webhook, webhook_secret),
+            ready=ready,
+        )
 
 
 @app.command(rich_help_panel="Look")

@@ -19,7 +19,11 @@ Root = Annotated[Path, typer.Option("--root", help="Folder of runs/ and palate.d
 Project = Annotated[str, typer.Option("--project", help="Project in the database (a run's name).")]
 Database = Annotated[
     str,
-    typer.Option("--database", "--db", help="Database URL; empty: palate.db in the root folder."),
+    typer.Option(
+        "--database",
+        "--db",
+        help="Database URL; empty: PALATE_DATABASE, else palate.db of the root.",
+    ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 Judges = Annotated[
@@ -37,8 +41,10 @@ HERE = Path()
 
 
 def database_url(database: str, root: Path) -> str:
-    """The database that `--database` names, else the one in the root folder."""
-    return database or f"sqlite:///{(root / 'palate.db').as_posix()}"
+    """The database that `--database` or the environment names, else the one of the root folder."""
+    from palate.config import load
+
+    return load.database_url(root, database)
 
 
 def recipe_and_overrides(words: list[str]) -> tuple[Path | None, list[str]]:

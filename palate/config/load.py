@@ -1,6 +1,7 @@
 """TOML recipes and `key=value` overrides to frozen configs, or every problem at once."""
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Generator, Mapping, Sequence
@@ -25,6 +26,13 @@ AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 HEAD = ("name", "seed", "model")
 """The keys above a recipe's first table."""
+
+
+def database_url(root: Path, named: str = "") -> str:
+    """The database: the named one, else that of the environment's `PALATE_DATABASE`, else
+    `palate.db` in the root folder."""
+    own = f"sqlite:///{(root / 'palate.db').as_posix()}"
+    return named or os.environ.get("PALATE_DATABASE") or own
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -25,7 +25,7 @@ DECIDED = ("choice, ties out", RAW)
 
 
 class PolicyRating(Record):
-    """A policy's Bradley-Terry rating in Elo points (mean 0) and the ranks it may have."""
+    """A policy's rating in Elo points (mean 0; Davidson's model) and the ranks it may have."""
 
     policy: str
     elo: Estimate
@@ -120,7 +120,7 @@ def power_sentence(win_rate: float) -> str:
 def rate_policies(
     cast: Ballots, *, seed: int, draws: int
 ) -> tuple[tuple[PolicyRating, ...], tuple[str, ...]]:
-    """The policies from best to worst (a tie is half a win), and what is wrong with comparing them.
+    """The policies from best to worst, and what is wrong with comparing them.
 
     Intervals hold for new prompts and new voters.
     """

@@ -15,15 +15,17 @@ from palate.evaluation.results import Evaluation
 from palate.evaluation.tables import headers, summary_rows
 from palate.evaluation.words import difference, duration, interval, memory, percent, points
 from palate.records import Record
+from palate.records.trust import TRUST_REMEDY, TrustRecord, complaint
 
 
 class StageCost(Record):
-    """What one stage of the run took."""
+    """What one stage of the run took; 0 predicted: nothing was."""
 
     name: str
     stage: str
     seconds: float
     peak_memory_mib: float
+    predicted_memory_mib: float = 0.0
 
 
 class Credit(Record):
@@ -48,6 +50,13 @@ class ConfigText(Record):
     text: str
 
 
+class StageTrust(Record):
+    """What an on-policy stage found out about itself."""
+
+    name: str
+    record: TrustRecord
+
+
 class RunFacts(Record):
     """What somebody needs to make the same run again."""
 
@@ -68,6 +77,7 @@ class ReportInputs(Record):
     costs: tuple[StageCost, ...] = ()
     credits: tuple[Credit, ...] = ()
     configs: tuple[ConfigText, ...] = ()
+    trust: tuple[StageTrust, ...] = ()
     facts: RunFacts
 
 
@@ -88,7 +98,19 @@ class CreditToken(NamedTuple):
 
 def report(inputs: ReportInputs) -> Report:
     """Apply the rules."""
-    return Report(inputs=inputs, findings=findings(inputs.evaluation, inputs.targets))
+    untrusted = [
+        Finding(
+            rule="trust",
+            severity="problem",
+            text=f"{stage.name} failed a check of itself: {complaint(check)}",
+            remedy=TRUST_REMEDY,
+        )
+        for stage in inputs.trust
+        for check in stage.record.missed
+    ]
+    return Report(
+        inputs=inputs, findings=(*untrusted, *findings(inputs.evaluation, inputs.targets))
+    )
 
 
 def page(report: Report) -> str:

@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,13 @@ def parse_function(spec: str) -> FunctionSpec | None:
     return FunctionSpec(Path(match["path"]), match["name"], match["argument"] or "")
 
 
+def blame(error: Exception) -> str:
+    """Where an error of a user's code was raised, and what it says."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"{last.filename}, line {last.lineno}, in {last.name}: {said}"
+
+
 def load_function(spec: str) -> Callable[..., Any]:
     """The callable that a spec names; errors say what the file has instead."""
     parsed = parse_function(spec)
@@ -42,7 +50,12 @@ def load_function(spec: str) -> Callable[..., Any]:
     assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[module_name] = module
-    module_spec.loader.exec_module(module)
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be imported: {blame(error)}. Remedy: correct the file"
+        ) from error
     function = vars(module).get(name)
     if not callable(function):
         own = [k for k, v in vars(module).items() if getattr(v, "__module__", "") == module_name]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from palate.batches.groups import TokenGroup
+from palate.feedback.functions import blame
 from palate.models.tokens import Encoder
 from palate.records import Group, Response
 
@@ -52,7 +53,14 @@ class FunctionScorer:
         return [tuple(self._one(group, r) for r in group.responses) for group in groups]
 
     def _one(self, group: Group, response: Response) -> float:
-        value = self.function(group.prompt.text, response.text, group.prompt.reference)
+        try:
+            value = self.function(group.prompt.text, response.text, group.prompt.reference)
+        except Exception as error:
+            raise ValueError(
+                f"reward {self.name} failed on prompt {group.prompt.id} "
+                f"({group.prompt.text[:80]!r}), response {response.text[:80]!r}: {blame(error)}. "
+                "Remedy: correct the function, or let it return a number for what it cannot score."
+            ) from error
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise ValueError(
                 f"reward {self.name} returned {value!r} for the response {response.text[:80]!r} to "

@@ -167,10 +167,19 @@ class Votes:
 
     def wins(self, items: int, weights: ArrayLike = 1.0) -> Array:
         """wins[i, j], the weight of i's wins over j; a tie is half a win each."""
-        table, weights = np.zeros((items, items)), np.asarray(weights, np.float64)
-        np.add.at(table, (self.first, self.second), self.outcome * weights)
-        np.add.at(table, (self.second, self.first), (1 - self.outcome) * weights)
-        return table
+        weights = np.asarray(weights, np.float64)
+        return self._table(items, self.outcome * weights, (1 - self.outcome) * weights)
+
+    def decided(self, items: int, weights: ArrayLike = 1.0) -> tuple[Array, Array]:
+        """wins[i, j] without ties, and ties[i, j] = ties[j, i]."""
+        weights = np.asarray(weights, np.float64)
+        won, lost, tied = ((self.outcome == x) * weights for x in (1.0, 0.0, 0.5))
+        return self._table(items, won, lost), self._table(items, tied, tied)
+
+    def _table(self, items: int, forward: Array, backward: Array) -> Array:
+        there, back = self.first * items + self.second, self.second * items + self.first
+        table = np.bincount(there, forward, items**2) + np.bincount(back, backward, items**2)
+        return cast(Array, table.reshape(items, items))
 
 
 class RatingRange(NamedTuple):
@@ -184,13 +193,13 @@ class RatingRange(NamedTuple):
 def rated_with_ranges(
     votes: Votes, items: int, *, ridge: float, seed: int, draws: int = 200, level: float = 0.95
 ) -> list[RatingRange]:
-    """Bradley-Terry scores with intervals that hold for new prompts and new voters, and ranks.
+    """Davidson's scores with intervals that hold for new prompts and new voters, and ranks.
 
     Variances add up as V(prompts) + V(voters) - V(both), each from resampling whole prompts, whole
     voters, or all that one voter said about one prompt: Cameron, Gelbach and Miller 2011
     (doi:10.1198/jbes.2010.07136).
     """
-    scores = bradley_terry_fit(votes.wins(items), ridge=ridge).scores
+    scores = davidson_fit(*votes.decided(items), ridge=ridge).ratings.scores
     _, both = np.unique(np.stack([votes.prompt, votes.voter]), axis=1, return_inverse=True)
     by_prompt, by_voter, by_both = (
         _variance(votes, items, index, ridge=ridge, seed=seed, draws=draws)
@@ -210,7 +219,7 @@ def _variance(
     found: list[Array] = []
     for _ in range(draws if count > 1 else 1):
         times = rng.multinomial(count, np.full(count, 1 / count))[index]
-        found.append(bradley_terry_fit(votes.wins(items, times), ridge=ridge).scores)
+        found.append(davidson_fit(*votes.decided(items, times), ridge=ridge).ratings.scores)
     return np.var(found, axis=0) * count / max(count - 1, 1)
 
 

@@ -88,6 +88,15 @@ def paired_win_rate(
     return _wilson(mean, effective, float(special.stdtrit(freedom, (1 + level) / 2)))
 
 
+def independent_difference(first: Interval, second: Interval) -> Interval:
+    """first - second of two independent shares, from their own intervals: Newcombe 1998, method 10
+    (doi:10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I)."""
+    gap = first.estimate - second.estimate
+    down = math.hypot(first.estimate - first.low, second.high - second.estimate)
+    up = math.hypot(first.high - first.estimate, second.estimate - second.low)
+    return Interval(gap, gap - down, gap + up)
+
+
 def accuracy(
     score_differences: ArrayLike, clusters: Iterable[Hashable], *, level: float = 0.95
 ) -> Interval:

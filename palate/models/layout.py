@@ -67,10 +67,7 @@ def lay_out(
     Rows are padded to one of few shapes; `context` is the longest row that the network takes.
     """
     trees = _trees(groups, layout)
-    longest = max(tree.num_tokens for tree in trees)
-    width = max(longest, min(rounded_up(longest, _STEP), context or longest + _STEP))
-    shelves = _shelved(trees, width) if layout == "tree" else [[i] for i in range(len(trees))]
-    shelves += [[]] * (few(len(shelves)) - len(shelves))
+    width, shelves = _arranged(trees, layout, context)
     placed = _placed(trees, shelves, width, pad_id)
     cells = torch.tensor(placed.cells, device=device).view(len(shelves), width, 4)
     ids, positions, segments, roots = cells.unbind(-1)
@@ -89,6 +86,27 @@ def lay_out(
         targets=ids.flatten()[at],
         mask=mask,
     )
+
+
+def largest_area(groups: Sequence[TokenGroup], *, budget: int, layout: Layout) -> int:
+    """Cells, padding included, of the largest micro-batch of one update over these groups."""
+    areas = [0]
+    for indices in plan(groups, budget=budget, layout=layout):
+        part = [groups[i] for i in indices]
+        kind = choose(part, layout=layout)
+        width, shelves = _arranged(_trees(part, kind), kind, None)
+        areas.append(width * len(shelves))
+    return max(areas)
+
+
+def _arranged(
+    trees: Sequence[TokenGroup], layout: Layout, context: int | None
+) -> tuple[int, list[list[int]]]:
+    """The width of the rows, and which trees are in which row."""
+    longest = max(tree.num_tokens for tree in trees)
+    width = max(longest, min(rounded_up(longest, _STEP), context or longest + _STEP))
+    shelves = _shelved(trees, width) if layout == "tree" else [[i] for i in range(len(trees))]
+    return width, shelves + [[]] * (few(len(shelves)) - len(shelves))
 
 
 def rounded_up(count: int, step: int) -> int:

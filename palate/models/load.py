@@ -30,6 +30,7 @@ from palate.models.adapters import adapter_names, merged_state, save_adapter
 from palate.models.build import eos_ids_of, sampling_defaults, seeded, without_dropout
 from palate.models.precision import has_fast_bf16
 from palate.models.tokens import Encoder, special_ids
+from palate.store.errors import DataError
 from palate.store.files import system_errors
 
 ADAPTER = "adapter"
@@ -139,8 +140,9 @@ def load_network(
                 output_loading_info=True,
             )
     except OSError as error:
-        error.add_note(f"{source!r} is no folder with a model, and was not found on the Hub either")
-        raise
+        if error.errno is not None:  # the system's: a full disk, a file that may not be read
+            raise
+        raise unreadable(source, error) from error
     except SafetensorError as error:
         raise ValueError(
             f"the weights in {source} are damaged ({error}): fetch or write the model again"
@@ -153,6 +155,22 @@ def load_network(
         problem = f"lacks {missing[0]}" if missing else f"has {surplus[0]}"
         raise ValueError(f"{source} is not a {type(network).__name__}: it {problem}")
     return network
+
+
+def unreadable(source: str, error: OSError) -> DataError:
+    """What transformers says of a model that it cannot open, with what to do about it."""
+    problem = str(error).partition("\n")[0].rstrip(". ")
+    if Path(source).is_dir():
+        return DataError(
+            f"the model cannot be read ({problem})",
+            source=source,
+            remedy="repair config.json, or write or fetch the model again",
+        )
+    return DataError(
+        f"no folder with a model, and not found on the Hub either ({problem})",
+        source=source,
+        remedy="give the folder of a model, or the Hub name of one that you may read and reach",
+    )
 
 
 def placed(network: PreTrainedModel, device: torch.device | str) -> PreTrainedModel:

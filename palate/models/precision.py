@@ -5,6 +5,8 @@ from typing import Literal
 
 import torch
 
+Precision = Literal["fp32", "bf16"]
+
 
 def pick_device(name: str) -> torch.device:
     """The torch device of a name; `auto` is the first CUDA device if there is one, else the CPU."""
@@ -33,10 +35,17 @@ def has_fast_bf16(device: torch.device) -> bool:
     return False
 
 
+def precision_on(device: torch.device, precision: Literal["auto", "fp32", "bf16"]) -> Precision:
+    """The precision of matrix products; `auto` is bf16 where fast."""
+    if precision == "auto":
+        return "bf16" if has_fast_bf16(device) else "fp32"
+    return precision
+
+
 def autocast(
     device: torch.device, precision: Literal["auto", "fp32", "bf16"]
 ) -> AbstractContextManager[object]:
-    """A context in which matrix products run in the given precision; `auto` is bf16 where fast."""
-    if precision == "fp32" or (precision == "auto" and not has_fast_bf16(device)):
+    """A context in which matrix products run in the given precision."""
+    if precision_on(device, precision) == "fp32":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)

@@ -34,6 +34,16 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> SpecialIds:
     return SpecialIds(bos=bos, eos=eos, pad=pad)
 
 
+class TooLong(ValueError):
+    """A row that is longer than it may be; whoever knows the file and the row adds them."""
+
+    remedy = "raise the limit, shorten the row, or set prompt.over_long=skip"
+
+    def __init__(self, problem: str) -> None:
+        self.problem = f"too long: {problem}"
+        super().__init__(f"{self.problem}. Remedy: {self.remedy}")
+
+
 class Encoder:
     """A tokenizer and the way prompts are written: everything that turns text into ids and back.
 
@@ -67,11 +77,14 @@ class Encoder:
         self._adds_bos = tokenizer("")["input_ids"][:1] == [ids.bos]
         self.boundary_merges = 0
         self.foreign_responses = 0
-        self.eos_ids = frozenset(eos_ids) | self._own_eos_ids(ids.eos)
+        # Configurations declare an EOS by default, which then is some word of the tokenizer's.
+        special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+        declared = frozenset(i for i in eos_ids if ids.eos is not None or i in special)
+        self.eos_ids = declared | self._own_eos_ids(ids.eos)
         if not self.eos_ids:
             raise ValueError(
                 "the tokenizer has no end-of-sequence token, so no response could end: "
-                "set its eos_token"
+                "set eos_token in its tokenizer_config.json"
             )
         self._eos_id = min(self.eos_ids) if ids.eos is None else ids.eos
         self.pad_id = self._eos_id if ids.pad is None else ids.pad
@@ -159,10 +172,7 @@ class Encoder:
         if self.context is not None and total > self.context:
             problems.append(f"both together {total} tokens, the model's context {self.context}")
         if problems and self.config.over_long == "error":
-            raise ValueError(
-                f"too long: {'; '.join(problems)}. Raise the limit, shorten the row, "
-                "or set prompt.over_long=skip"
-            )
+            raise TooLong("; ".join(problems))
         return not problems
 
     def _prompt_ids(self, prompt: Prompt) -> tuple[int, ...]:

@@ -29,10 +29,11 @@ from palate.records.judgement import (
     judge_kind,
     preferences_of,
 )
-from palate.records.labelling import Answer, LabelTask, preferred, standings
+from palate.records.labelling import Answer, Arm, LabelTask, preferred, standings
 
 __all__ = [
     "Answer",
+    "Arm",
     "Choice",
     "Demonstration",
     "Group",

@@ -73,7 +73,7 @@ class Preference(Record):
     winner: int = Field(ge=0)
     loser: int = Field(ge=0)
     probability: float = Field(default=1.0, ge=0, le=1)
-    margin: float = 0.0
+    margin: float = Field(default=0.0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _two_responses(self) -> Self:
@@ -124,7 +124,7 @@ class Judgement(Record):
     judge: str
     verdict: Verdict
     order: tuple[int, ...] = ()
-    seconds: float | None = None
+    seconds: float | None = Field(default=None, allow_inf_nan=False)
     seed: int | None = None
     supersedes: JudgementId | None = None
     reasons: tuple[str, ...] = ()

@@ -7,6 +7,8 @@ from pydantic import Field, StringConstraints, model_validator
 from palate.records.base import Record
 from palate.records.judgement import Choice, Ranking, Rating, Verdict
 
+Arm = Literal["random", "uncertain", "disputed", "outlier"]
+"""A way to pick what people are asked next."""
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
 
 
@@ -17,6 +19,9 @@ class LabelTask(Record):
     check with a known answer (one that the same person answered before); 0 asks none. New
     annotators first answer `qualification` checks and have to reach `pass_mark`. Whoever falls
     below it, or answers faster than `fastest_seconds` (the median of twenty), is paused.
+
+    To compare `policies` is an arena: pairs are of two policies, which are named after the vote.
+    With `arms`, questions are picked instead of asked in order, `control` of them at random.
 
     >>> LabelTask(kind="ranking").overlap
     1
@@ -32,6 +37,9 @@ class LabelTask(Record):
     guidelines: str = Field(default="", max_length=20_000)
     overlap: int = Field(default=1, ge=1, le=50)
     pairs_per_group: int = Field(default=1, ge=0, le=100)
+    compare: Literal["responses", "policies"] = "responses"
+    arms: tuple[Arm, ...] = ()
+    control: float = Field(default=0.25, gt=0, le=1)
     lease_minutes: int = Field(default=30, ge=1, le=1440)
     gold_every: int = Field(default=0, ge=0, le=1000)
     repeat_every: int = Field(default=0, ge=0, le=1000)
@@ -45,6 +53,15 @@ class LabelTask(Record):
             raise ValueError("a rating task needs at least one dimension")
         if len(set(self.dimensions)) < len(self.dimensions):
             raise ValueError("two dimensions have the same name")
+        return self
+
+    @model_validator(mode="after")
+    def _blind_before_the_vote(self) -> Self:
+        if self.compare == "policies" and (self.kind, self.pairs_per_group) != ("pairwise", 1):
+            raise ValueError(
+                "policies are compared in one pair per prompt, so that nobody meets an answer "
+                "again after its policy was named"
+            )
         return self
 
 

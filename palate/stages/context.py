@@ -1,6 +1,6 @@
 """What a running stage is given, and how the names in its config become data."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,8 @@ class StageContext:
     """A stage's folder, seed, monitor, and the artifacts of the stages that it may refer to.
 
     `artifacts` maps the name of every earlier stage of the run to its folder; `project` is the
-    run's name in the database at `store_url`. `bad_rows` is told of every row that cannot be read.
+    run's name in the database at `store_url`. `bad_rows` is told of every row that cannot be read,
+    `expect` how many bytes the stage will add to what the process holds.
     """
 
     name: str
@@ -38,6 +39,7 @@ class StageContext:
     store_url: str
     project: str
     bad_rows: BadRows = refuse
+    expect: Callable[[float], None] = lambda size: None
 
     def artifact(self, reference: str) -> Path:
         """The folder of `@stage`."""

@@ -16,7 +16,8 @@ from palate.models.load import save_policy
 from palate.models.roles import Role
 from palate.records import Group, PreferenceGroup
 from palate.stages import sources
-from palate.stages.context import MODEL, StageContext
+from palate.stages.context import MODEL, PREFERENCES, StageContext
+from palate.stages.loads import announce, fixed_memory, outline_of
 from palate.stages.policies import OpenPolicy, open_policy, with_reference
 from palate.stages.reward import encoded
 from palate.store.errors import DataError
@@ -42,9 +43,11 @@ def run(config: DpoConfig, context: StageContext) -> dict[str, float]:
         prompt=config.prompt,
         compute=config.compute,
     )
+    outline = outline_of(policy.network)
     policy, reference = with_reference(policy, config.lora, temperature=1.0, run_seed=context.seed)
     budget = config.compute.micro_batch_tokens
     job = (_kto if config.loss == "kto" else _paired)(config, context, policy, reference)
+    announce(context, config, fixed_memory(config, outline, job.tokens))
     del reference  # only KTO's loss asks it again, and keeps it
     learner = LocalLearner(
         policy.plain_role(),
@@ -81,7 +84,12 @@ def reference_sums(reference: Role, tokens: Sequence[TokenGroup], budget: int) -
 def _paired(config: DpoConfig, context: StageContext, policy: OpenPolicy, reference: Role) -> Job:
     train, _ = sources.preferences(context, config.data, held_out_fraction=config.held_out_fraction)
     judged = [judged_only(row) for row in train]
-    rows, tokens = encoded(judged, policy.encoder, config.max_response_tokens)
+    rows, tokens = encoded(
+        judged,
+        policy.encoder,
+        config.max_response_tokens,
+        source=context.data(config.data, PREFERENCES),
+    )
     sums = reference_sums(reference, tokens, config.compute.micro_batch_tokens)
 
     def loss_for(batch: Sequence[int]) -> LossOf:
@@ -121,7 +129,11 @@ def _kto(config: DpoConfig, context: StageContext, policy: OpenPolicy, reference
         for row in rows
     ]
     fitting = sources.admitted(
-        encoded_rows, policy.encoder, max_response_tokens=config.max_response_tokens
+        rows,
+        encoded_rows,
+        policy.encoder,
+        max_response_tokens=config.max_response_tokens,
+        source=context.data(config.data, PREFERENCES),
     )
     rows, tokens = [rows[i] for i in fitting], [encoded_rows[i] for i in fitting]
     desirable = torch.tensor([row.desirable for row in rows], device=policy.device)

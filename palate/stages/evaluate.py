@@ -30,7 +30,7 @@ from palate.stages.answers import (
     side_by_side,
     world_rows,
 )
-from palate.stages.context import EVALUATION, HELD_OUT, TIMING, StageContext
+from palate.stages.context import EVALUATION, HELD_OUT, PROMPTS, TIMING, StageContext
 from palate.stages.policies import OpenPolicy, open_policy, open_scorer
 from palate.stages.reward import measured
 from palate.stages.sample import sampling_record
@@ -52,6 +52,7 @@ class Evaluator:
             sources.prompts(context, config.prompts, limit=config.limit),
             self.baseline.encoder,
             max_tokens=config.sampling.max_tokens,
+            source=context.data(config.prompts, PROMPTS),
         )
         self.taste = self._scorer(config.judge)
         self.proxy = self._scorer(config.reward_model) if config.reward_model else None

@@ -8,15 +8,16 @@ from palate.feedback.judges import ScorerJudge, SimulatedAnnotator
 from palate.interfaces import Judge
 from palate.records import Demonstration, Group, Judgement, Message, PreferenceGroup
 from palate.stages import sources
-from palate.stages.context import DEMONSTRATIONS, HELD_OUT, PREFERENCES, StageContext
+from palate.stages.context import DEMONSTRATIONS, GROUPS, HELD_OUT, PREFERENCES, StageContext
 from palate.stages.policies import open_scorer
 from palate.store.database import Store
-from palate.store.formats import split_by_prompt
+from palate.store.errors import DataError
+from palate.store.formats import row_of, split_by_prompt
 
 
 def run(config: JudgeConfig, context: StageContext) -> dict[str, float]:
     """Judge, store, read back what the store holds, settle it into preferences, split by prompt."""
-    groups = sources.groups(context, config.groups)
+    groups = comparable(sources.groups(context, config.groups), config, context)
     judgements = open_judge(config, context).judge(groups, seed=context.seed)
     said = {judgement.id for judgement in judgements}
     asked = {group.id for group in groups}
@@ -40,6 +41,30 @@ def run(config: JudgeConfig, context: StageContext) -> dict[str, float]:
         "preferences": float(sum(len(row.preferences) for row in train)),
         "held_out": float(sum(len(row.preferences) for row in held)),
     }
+
+
+def comparable(groups: list[Group], config: JudgeConfig, context: StageContext) -> list[Group]:
+    """Groups of two responses or more; there is nothing to judge about one of one."""
+    source = context.data(config.groups, GROUPS)
+    kept: list[Group] = []
+    for group in groups:
+        if group.k > 1:
+            kept.append(group)
+            continue
+        error = DataError(
+            "has one response, so there is nothing to compare it with",
+            source=source,
+            row=row_of(group, source),
+            field="responses",
+            remedy="give every prompt two responses or more (sample with k = 2), or leave such "
+            'rows out with bad_rows = "skip"',
+        )
+        context.bad_rows(error)
+    if not kept:
+        raise DataError(
+            "no group has two responses", source=source, remedy="sample with k = 2 or more"
+        )
+    return kept
 
 
 def open_judge(config: JudgeConfig, context: StageContext) -> Judge:

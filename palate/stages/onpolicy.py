@@ -1,21 +1,26 @@
 """`ppo`, `grpo`, `reinforce`, `rloo`, `online_dpo`: one stage, because they are one loop."""
 
 import torch
+from transformers import AutoConfig, PreTrainedModel
 
 from palate.algorithms.onpolicy import ALGORITHMS
+from palate.batches.groups import token_group
 from palate.config.objectives import caveats, objective
 from palate.config.onpolicy import AnyOnPolicyConfig, PpoConfig
 from palate.maths.seeds import seed
-from palate.models.adapters import adapter, adapter_parameters, add_adapter
+from palate.models.adapters import adapter, adapter_names, adapter_parameters, add_adapter
 from palate.models.forward import backbone_of
 from palate.models.load import load_policy, save_policy
+from palate.models.precision import precision_on
 from palate.models.reward_model import ValueModel, load_reward
 from palate.models.roles import CriticRole, PolicyRole
 from palate.stages import sources
-from palate.stages.context import CREDIT, MODEL, OBJECTIVE, StageContext
+from palate.stages.context import CREDIT, MODEL, OBJECTIVE, PROMPTS, StageContext
+from palate.stages.loads import announce, online_memory, outline_of, outlined
 from palate.stages.policies import (
     CRITIC,
     POLICY,
+    REWARD,
     OpenPolicy,
     both,
     names_model,
@@ -28,6 +33,7 @@ from palate.training.control import certified_bound
 from palate.training.improve import Actors, OnlineLoop, Step
 from palate.training.learner import LocalLearner
 from palate.training.reference import Averaged, Frozen
+from palate.training.trust import Witness
 
 REFERENCE = "reference"
 """The adapter of a reference that moves."""
@@ -47,6 +53,7 @@ def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
         prompt=config.prompt,
         compute=config.compute,
     )
+    outline = outline_of(policy.network)
     policy, reference = with_reference(
         policy,
         config.lora,
@@ -73,11 +80,24 @@ def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
         encoder=policy.encoder,
         critic=_critic(config, context, policy, updates) if config.stage == "ppo" else None,
     )
-    loop = OnlineLoop(actors, ALGORITHMS[config.stage], config, run_seed=context.seed)
+    witness = Witness(
+        actors.policy,
+        context.folder,
+        vocabulary=policy.network.config.get_text_config().vocab_size,
+        precision=precision_on(policy.device, config.compute.precision),
+    )
+    algorithm = witness.watching(ALGORITHMS[config.stage])
+    loop = OnlineLoop(actors, algorithm, config, run_seed=context.seed)
     prompts = sources.askable(
         sources.prompts(context, config.prompts),
         policy.encoder,
         max_tokens=config.sampling.max_tokens,
+        source=context.data(config.prompts, PROMPTS),
+    )
+    asked = [policy.encoder.encode_prompt(prompt) for prompt in prompts]
+    groups = [token_group(one.id, one.ids, ()) for one in asked]
+    announce(
+        context, config, online_memory(config, outline, groups, _judge(config, context, policy))
     )
     last = loop.run(
         prompts,
@@ -85,6 +105,7 @@ def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
         checkpoints=Checkpoints(
             context.folder.folder("checkpoints"), every=config.checkpoint_steps
         ),
+        after=witness.after,
     )
     summary = {"steps": float(config.steps), "kl/coef": loop.controller.coef}
     if config.kl.control == "hard":
@@ -98,6 +119,15 @@ def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
     if last is not None:
         context.folder.write_json(CREDIT, credit(last, policy))
     return summary
+
+
+def _judge(
+    config: AnyOnPolicyConfig, context: StageContext, policy: OpenPolicy
+) -> PreTrainedModel | None:
+    """The outline of a reward model with a backbone of its own; None when there is no such."""
+    if not names_model(config.reward) or REWARD in adapter_names(policy.network):
+        return None
+    return outlined(AutoConfig.from_pretrained(context.model(config.reward)))
 
 
 def _reference(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,21 @@ import datasets
 import transformers
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from palate.config.common import ReadingConfig, StageConfig
-from palate.config.load import resolved_json
+from palate.config.load import database_url, resolved_json
 from palate.config.objectives import caveats, objective
 from palate.config.onpolicy import AnyOnPolicyConfig
 from palate.config.presets import stage_of
 from palate.config.stages import EvaluateConfig, Recipe, ReportConfig
 from palate.evaluation.results import Evaluation
 from palate.evaluation.tables import summary_table
+from palate.evaluation.words import memory
 from palate.feedback.functions import parse_function
 from palate.maths.seeds import seed as named_seed
 from palate.records import content_id
+from palate.records.trust import TRUST_REMEDY, complaint
 from palate.stages import (
     dpo,
     evaluate,
@@ -36,7 +40,7 @@ from palate.stages import (
 )
 from palate.stages.context import EVALUATION, TIMING, StageContext
 from palate.stages.progress import LeftOut, StageMonitor
-from palate.stages.resources import Stopwatch, release_memory
+from palate.stages.resources import Stopwatch, Usage, release_memory
 from palate.store.errors import refuse
 from palate.store.files import sha256_file, sha256_tree, write_text
 from palate.store.runs import RunDir, StageDir, code_version, fingerprint
@@ -161,7 +165,7 @@ def run_one(
     """Skip, resume or run one stage; the manifest is written last."""
     stage = stage_of(type(config))
     text = resolved_json(config)
-    store_url = f"sqlite:///{root / 'palate.db'}"
+    store_url = database_url(root)
     inputs = input_hashes(config, artifacts, store_url)
     mark = fingerprint(stage, text, inputs, seed, code_version())
     if folder.is_finished(mark):
@@ -186,21 +190,31 @@ def run_one(
             store_url=store_url,
             project=folder.path.parent.name,
             bad_rows=left_out if skips_bad_rows(config) else refuse,
+            expect=watch.expect,
         )
         try:
             summary = STAGE_RUNS[stage](config, context) | left_out.summary()
         finally:
-            seconds = save_timing(folder.path / TIMING, watch)
+            usage = save_timing(folder.path / TIMING, watch)
     folder.finish(
         stage=stage, name=name, seed=seed, fingerprint=mark, inputs=inputs, summary=summary
     )
     Checkpoints(folder.path / "checkpoints", every=1).clear()
     release_memory()
     console.print(
-        f"[bold]{name:<{NAME_WIDTH}}[/] {seconds:6.1f} s   {headline(summary)}",
+        f"[bold]{name:<{NAME_WIDTH}}[/] {usage.seconds:6.1f} s   {headline(summary)}{took(usage)}",
         soft_wrap=True,
         highlight=False,
     )
+    warn_of_misses(name, folder, console)
+
+
+def warn_of_misses(name: str, folder: StageDir, console: Console) -> None:
+    """Say aloud which of a stage's checks of itself do not hold."""
+    trust = report.trust_of(folder)
+    for check in trust.missed if trust else ():
+        text = f"{name}: WARNING: {complaint(check)}. {TRUST_REMEDY}"
+        console.print(Text(text, "bold red"), soft_wrap=True)
 
 
 def skips_bad_rows(config: StageConfig) -> bool:
@@ -208,14 +222,25 @@ def skips_bad_rows(config: StageConfig) -> bool:
     return isinstance(config, ReadingConfig) and config.bad_rows == "skip"
 
 
-def save_timing(path: Path, watch: Stopwatch) -> float:
-    """Add this process's share to the stage's seconds; timing is no output and is never hashed."""
+def save_timing(path: Path, watch: Stopwatch) -> Usage:
+    """Add this process's share to the stage's usage; timing is no output and is never hashed."""
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    usage = watch.usage
-    seconds = before.get("seconds", 0.0) + usage.seconds
-    peak = max(before.get("peak_memory_mib", 0.0), usage.peak_memory_mib)
-    write_text(path, json.dumps({"seconds": seconds, "peak_memory_mib": peak}))
-    return seconds
+    now = watch.usage
+    usage = replace(
+        now,
+        seconds=before.get("seconds", 0.0) + now.seconds,
+        peak_memory_mib=max(before.get("peak_memory_mib", 0.0), now.peak_memory_mib),
+    )
+    write_text(path, json.dumps(asdict(usage)))
+    return usage
+
+
+def took(usage: Usage) -> str:
+    """Peak memory beside what was expected; empty where nothing was."""
+    if not usage.predicted_memory_mib:
+        return ""
+    peak, predicted = usage.peak_memory_mib, usage.predicted_memory_mib
+    return f"  memory {memory(peak)} ({memory(predicted)} predicted)"
 
 
 def headline(summary: Mapping[str, float]) -> str:

@@ -16,6 +16,7 @@ from palate.models.precision import autocast, pick_device
 from palate.models.roles import PlainPolicyRole
 from palate.stages import sources
 from palate.stages.context import MODEL, StageContext
+from palate.stages.loads import announce, pretrain_memory
 from palate.training.checkpoints import Checkpoints
 from palate.training.fit import LossFor, fit
 from palate.training.learner import LocalLearner
@@ -46,6 +47,7 @@ def run(config: PretrainConfig, context: StageContext) -> dict[str, float]:
         scope=lambda: autocast(device, config.compute.precision),
     )
     batch = max(1, config.batch_tokens * len(rows) // sum(row.num_tokens for row in rows))
+    announce(context, config, pretrain_memory(config, network, batch))
     learner = LocalLearner(
         role,
         config.optimizer,

@@ -14,12 +14,15 @@ from palate.evaluation.report import (
     ReportInputs,
     RunFacts,
     StageCost,
+    StageTrust,
     page,
     report,
 )
 from palate.evaluation.results import Evaluation
+from palate.records.trust import TrustRecord
 from palate.stages.context import CREDIT, EVALUATION, TIMING, StageContext
 from palate.store.runs import StageDir
+from palate.training.trust import TRUST
 
 _CREDITS_PER_POLICY = 4
 
@@ -46,6 +49,11 @@ def run(config: ReportConfig, context: StageContext) -> dict[str, float]:
             configs=tuple(
                 ConfigText(name=name, text=(folder.path / "config.json").read_text("utf-8"))
                 for name, folder in stages.items()
+            ),
+            trust=tuple(
+                StageTrust(name=name, record=record)
+                for name, folder in stages.items()
+                if (record := trust_of(folder))
             ),
             facts=facts(context, stages),
         )
@@ -79,6 +87,12 @@ def credits_of(name: str, folder: StageDir) -> list[Credit]:
         )
         for row in rows
     ]
+
+
+def trust_of(folder: StageDir) -> TrustRecord | None:
+    """What an on-policy stage found out about itself; None for other stages."""
+    path = folder.path / TRUST
+    return TrustRecord.model_validate_json(path.read_bytes()) if path.is_file() else None
 
 
 def facts(context: StageContext, stages: dict[str, StageDir]) -> RunFacts:

@@ -11,10 +11,14 @@ import psutil
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Wall seconds, and the highest resident set size seen, in MiB."""
+    """Wall seconds, the highest resident set size seen and what was expected of it, in MiB.
+
+    0 when nothing was expected.
+    """
 
     seconds: float
     peak_memory_mib: float
+    predicted_memory_mib: float
 
 
 def release_memory() -> None:
@@ -33,7 +37,8 @@ class Stopwatch:
 
     def __enter__(self) -> "Stopwatch":
         self._process = psutil.Process()
-        self._peak = self._process.memory_info().rss
+        self._peak = self._before = self._process.memory_info().rss
+        self._expected = 0.0
         self._start = time.perf_counter()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -48,10 +53,15 @@ class Stopwatch:
         self._done.set()
         self._thread.join()
 
+    def expect(self, size: float) -> None:
+        """Expect this many bytes on top of what the process held at the start."""
+        self._expected = self._before + size
+
     @property
     def usage(self) -> Usage:
         """What was used so far."""
         return Usage(
             seconds=time.perf_counter() - self._start,
             peak_memory_mib=max(self._peak, self._process.memory_info().rss) / 2**20,
+            predicted_memory_mib=self._expected / 2**20,
         )

@@ -22,7 +22,8 @@ from palate.models.roles import RewardRole
 from palate.models.tokens import Encoder
 from palate.records import PreferenceGroup
 from palate.stages import sources
-from palate.stages.context import MODEL, StageContext
+from palate.stages.context import HELD_OUT, MODEL, PREFERENCES, StageContext
+from palate.stages.loads import announce, fixed_memory, outline_of
 from palate.stages.policies import REWARD, open_policy
 from palate.training.checkpoints import Checkpoints
 from palate.training.fit import LossFor, fit
@@ -32,9 +33,13 @@ from palate.training.order import num_updates
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """A fresh reward model, and what is kept of the policy that it starts from."""
+    """A fresh reward model, and what is kept of the policy that it starts from.
+
+    `outline` is that policy without its weights.
+    """
 
     network: PreTrainedModel
+    outline: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     encoder: Encoder
 
@@ -47,10 +52,13 @@ def start(config: RewardConfig, context: StageContext) -> Start:
         prompt=config.prompt,
         compute=config.compute,
     )
+    outline = outline_of(policy.network)
     network = reward_from_policy(policy.network, seed=seed(context.seed, "head"))
     if config.lora.rank:
         add_adapter(network, config.lora, name=REWARD, seed=seed(context.seed, "adapter"))
-    return Start(network=network, tokenizer=policy.tokenizer, encoder=policy.encoder)
+    return Start(
+        network=network, outline=outline, tokenizer=policy.tokenizer, encoder=policy.encoder
+    )
 
 
 def run(config: RewardConfig, context: StageContext) -> dict[str, float]:
@@ -59,7 +67,13 @@ def run(config: RewardConfig, context: StageContext) -> dict[str, float]:
     train, held = sources.preferences(
         context, config.data, held_out_fraction=config.held_out_fraction
     )
-    rows, tokens = encoded(train, begun.encoder, config.max_response_tokens)
+    rows, tokens = encoded(
+        train,
+        begun.encoder,
+        config.max_response_tokens,
+        source=context.data(config.data, PREFERENCES),
+    )
+    announce(context, config, fixed_memory(config, begun.outline, tokens))
     role = RewardRole(
         begun.network,
         layout=supports_tree(begun.network).layout,
@@ -87,11 +101,13 @@ def run(config: RewardConfig, context: StageContext) -> dict[str, float]:
 
 
 def encoded(
-    rows: Sequence[PreferenceGroup], encoder: Encoder, max_response_tokens: int
+    rows: Sequence[PreferenceGroup], encoder: Encoder, max_response_tokens: int, *, source: str
 ) -> tuple[list[PreferenceGroup], list[TokenGroup]]:
     """(rows that fit, their token groups), side by side."""
     tokens = [encoder.encode_group(row.group) for row in rows]
-    fitting = sources.admitted(tokens, encoder, max_response_tokens=max_response_tokens)
+    fitting = sources.admitted(
+        rows, tokens, encoder, max_response_tokens=max_response_tokens, source=source
+    )
     return [rows[i] for i in fitting], [tokens[i] for i in fitting]
 
 
@@ -118,7 +134,12 @@ def held_out_measures(
     """Accuracy, length ruler and calibration on held-out prompts; empty without any."""
     if not held:
         return {}
-    rows, tokens = encoded(held, encoder, config.max_response_tokens)
+    rows, tokens = encoded(
+        held,
+        encoder,
+        config.max_response_tokens,
+        source=context.data(config.data, HELD_OUT, PREFERENCES),
+    )
     outputs = read_all(role, tokens, budget=config.compute.micro_batch_tokens)
     flat = iter(outputs.scores.tolist())
     scores = [tuple(next(flat) for _ in range(group.k)) for group in tokens]

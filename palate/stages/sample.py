@@ -7,7 +7,7 @@ from palate.config.stages import SampleConfig
 from palate.maths.seeds import seed
 from palate.records import Group, Prompt, Response, Sampling
 from palate.stages import sources
-from palate.stages.context import GROUPS, StageContext
+from palate.stages.context import GROUPS, PROMPTS, StageContext
 from palate.stages.policies import OpenPolicy, open_policy
 from palate.store.database import Store
 
@@ -22,7 +22,12 @@ def run(config: SampleConfig, context: StageContext) -> dict[str, float]:
         policy = open_policy(context, model, prompt=config.prompt, compute=config.compute)
         if not written:
             room = config.sampling.max_tokens
-            prompts = sources.askable(prompts, policy.encoder, max_tokens=room)
+            prompts = sources.askable(
+                prompts,
+                policy.encoder,
+                max_tokens=room,
+                source=context.data(config.prompts, PROMPTS),
+            )
             written = [[] for _ in prompts]
         name = model.removeprefix("@")
         for index, response in _responses(config, context, policy, prompts, name=name, k=k):

@@ -5,7 +5,8 @@ from palate.maths.seeds import seed
 from palate.models.adapters import add_adapter
 from palate.models.load import save_policy
 from palate.stages import sources
-from palate.stages.context import MODEL, StageContext
+from palate.stages.context import DEMONSTRATIONS, MODEL, StageContext
+from palate.stages.loads import announce, fixed_memory, outline_of
 from palate.stages.policies import POLICY, open_policy
 from palate.stages.pretrain import likelihood_loss
 from palate.training.checkpoints import Checkpoints
@@ -25,8 +26,15 @@ def run(config: SftConfig, context: StageContext) -> dict[str, float]:
     encoder = policy.encoder
     demonstrations = sources.demonstrations(context, config.data)
     tokens = [encoder.encode_demonstration(row, train_on=config.train_on) for row in demonstrations]
-    fitting = sources.admitted(tokens, encoder, max_response_tokens=config.max_response_tokens)
+    fitting = sources.admitted(
+        demonstrations,
+        tokens,
+        encoder,
+        max_response_tokens=config.max_response_tokens,
+        source=context.data(config.data, DEMONSTRATIONS),
+    )
     rows = [tokens[i] for i in fitting]
+    announce(context, config, fixed_memory(config, outline_of(policy.network), rows))
     if config.lora.rank:
         add_adapter(policy.network, config.lora, name=POLICY, seed=seed(context.seed, "adapter"))
     learner = LocalLearner(

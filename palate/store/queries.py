@@ -49,6 +49,12 @@ def last_position(
     return connection.scalar(last) or 0
 
 
+def reached(connection: Connection) -> list[tuple[int, str, int]]:
+    """(id, name, position of the last judgement) of every project."""
+    projects = connection.execute(select(ProjectRow.id, ProjectRow.name)).all()
+    return [(id, name, last_position(connection, JudgementRow, id)) for id, name in projects]
+
+
 def insert_groups(connection: Connection, name: str, groups: Sequence[Group]) -> int:
     """Insert the groups that are not there and count them."""
     project = _opened(connection, name)

@@ -31,6 +31,8 @@ _METRICS = "metrics.jsonl"
 _NOT_OUTPUTS = (_MANIFEST, "begun.json", "timing.json", "checkpoints/")
 """Names (and folders) that say how a stage ran, not what it made."""
 
+_MEASURED = (_METRICS, "trust.json")
+
 
 class RunLocked(Exception):
     """Another process writes this run."""
@@ -112,10 +114,10 @@ class StageDir:
     def content_hash(self) -> str:
         """Hash of what a finished stage made: later stages have it among their inputs.
 
-        Metrics are left out: they may hold speeds, and nothing is trained on them.
+        Metrics and the like are left out: they may hold speeds, and nothing is trained on them.
         """
         outputs = self.manifest().outputs
-        return content_id({name: outputs[name] for name in outputs if name != _METRICS})
+        return content_id({n: digest for n, digest in outputs.items() if n not in _MEASURED})
 
     def write_config(self, json_text: str) -> None:
         """Write the stage's resolved configuration."""

@@ -1,7 +1,7 @@
 """The loop over sampled data: roll out, score, prepare, update; all on-policy methods alike."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +58,10 @@ class Step:
     experience: Experience
 
 
+AfterStep = Callable[[Step, int, int], None]
+"""(a step, its number from 0, how many there will be) -> nothing."""
+
+
 class OnlineLoop:
     """Rollout-and-update steps of one algorithm. Seeds are named, so step s is a pure function of
     the weights, the controller and s: resuming equals never stopping."""
@@ -71,13 +75,22 @@ class OnlineLoop:
         self.certified: dict[str, torch.Tensor] = {}
 
     def run(
-        self, prompts: Sequence[Prompt], *, monitor: Monitor, checkpoints: Checkpoints
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        monitor: Monitor,
+        checkpoints: Checkpoints,
+        after: AfterStep = lambda done, step, total: None,
     ) -> Step | None:
-        """All steps from the latest checkpoint on; the last step, or None when there is none."""
+        """All steps from the latest checkpoint on; the last step, or None when there is none.
+
+        `after` is given each step when its metrics are logged.
+        """
         last, steps = None, self.config.steps
         for step in range(self._resume(checkpoints), steps):
             last, values = self.step(prompts, step)
             monitor.log(step, steps, values)
+            after(last, step, steps)
             if checkpoints.due(step + 1) and step + 1 < steps:
                 checkpoints.save(self._checkpoint(step + 1))
         return last

@@ -6,15 +6,17 @@ from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from palate import __version__
 from palate.store.labelling import Desk
 from palate.store.labelling.errors import Refused
+from palate.web.kept import Kept
 from palate.web.pages import STATIC, go_to, page
-from palate.web.routes import account, api, label, project, quality, review
-from palate.web.security import Guard, RateLimits
+from palate.web.routes import account, api, label, leaderboard, project, quality, review
+from palate.web.routes.api import AsciiJson
+from palate.web.security import BehindTls, Front, Guard, RateLimits
 from palate.web.strings import text
 from palate.web.visitor import COOKIE, LoginNeeded, Visitor, visitor
 
@@ -31,7 +33,9 @@ _STATUS = {
 }
 
 
-def create_app(desk: Desk, *, root: Path, limits: RateLimits | None = None) -> FastAPI:
+def create_app(
+    desk: Desk, *, root: Path, limits: RateLimits | None = None, front: Front = "none"
+) -> FastAPI:
     """The labelling app over a database, with the runs below `root`."""
     app = FastAPI(
         title="palate",
@@ -43,9 +47,13 @@ def create_app(desk: Desk, *, root: Path, limits: RateLimits | None = None) -> F
     app.state.desk = desk
     app.state.root = root
     app.state.limits = limits or RateLimits()
+    app.state.boards = Kept[leaderboard.Board]()
+    app.state.reports = Kept[quality.Statistics]()
     app.add_middleware(Guard)
+    if front == "tls-proxy":
+        app.add_middleware(BehindTls)
     app.mount("/static", StaticFiles(directory=STATIC), "static")
-    for part in (account, label, review, quality, project):
+    for part in (account, label, review, quality, leaderboard, project):
         app.include_router(part.router, include_in_schema=False)
     app.include_router(api.router)
     app.add_exception_handler(Refused, _refused)
@@ -62,14 +70,16 @@ def _who(request: Request) -> Visitor:
 def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     if request.url.path.startswith("/api/"):
-        return JSONResponse({"detail": text(error.reason)}, _STATUS.get(error.reason, 400))
+        later = {"Retry-After": "1"} if error.reason == "too_often" else None
+        status = _STATUS.get(error.reason, 400)
+        return AsciiJson({"detail": text(error.reason)}, status, later)
     return _problem(request, error.reason, _STATUS.get(error.reason, 400))
 
 
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if request.url.path.startswith("/api/"):
-        return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+        return AsciiJson({"detail": error.detail}, error.status_code, error.headers)
     return _problem(request, "not_found", error.status_code)
 
 
@@ -77,7 +87,7 @@ def _malformed(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     if request.url.path.startswith("/api/"):
         wrong = [{"at": e["loc"], "problem": e["msg"]} for e in error.errors()]
-        return JSONResponse({"detail": jsonable_encoder(wrong)}, 422)
+        return AsciiJson({"detail": jsonable_encoder(wrong)}, 422)
     return _problem(request, "not_found", 404)
 
 

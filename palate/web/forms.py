@@ -8,7 +8,7 @@ from palate.records import Answer, Choice, LabelTask, Ranking, Rating, Skip, Tie
 from palate.store.labelling.answers import Assignment
 from palate.store.labelling.errors import Refused
 from palate.store.schema import Body
-from palate.web.visitor import word, words
+from palate.web.visitor import whole, word, words
 
 SKIPS = ("unclear", "expertise", "offensive", "broken")
 LONGEST_DRAFT = 120_000
@@ -52,8 +52,8 @@ def scale(task: LabelTask) -> list[Step]:
 def read_answer(form: FormData, asked: Assignment, *, now: float) -> Answer:
     """The answer in a form; a `Refused` says what is missing."""
     elapsed = max(0.0, now - asked.created_at)
-    focused = word(form, "focused")
-    seconds = min(elapsed, int(focused) / 1000) if focused.isdigit() else elapsed
+    focused = whole(form, "focused", default=-1)
+    seconds = elapsed if focused < 0 else min(elapsed, focused / 1000)
     if word(form, "action") == "skip":
         reason = word(form, "skip_reason")
         verdict = Skip(reason=reason if reason in SKIPS else "unclear")
@@ -81,8 +81,8 @@ def _pairwise(form: FormData, asked: Assignment) -> tuple[Verdict, ...]:
 def _ranking(form: FormData, asked: Assignment) -> tuple[Verdict, ...]:
     if word(form, "choice") == "bad":
         return (Tie(both_bad=True),)
-    said = [word(form, f"rank_{place}") for place in range(len(asked.order))]
-    given = {place: int(rank) for place, rank in enumerate(said) if rank.isdigit()}
+    said = [whole(form, f"rank_{place}", default=-1) for place in range(len(asked.order))]
+    given = {place: rank for place, rank in enumerate(said) if rank >= 0}
     if not given:
         raise Refused("rank_first")
     levels = sorted(set(given.values()))

@@ -19,6 +19,8 @@ from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from palate.web.messages import LARGEST_BODY
+
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -33,8 +35,6 @@ HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "Cache-Control": "no-store",
 }
-LARGEST_BODY = 2_000_000
-"""Bytes of a request."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
@@ -64,6 +64,28 @@ class Guard:
             await _refuse(with_headers, refusal)
         else:
             await self._app(scope, receive, with_headers)
+
+
+Front = Literal["none", "tls-proxy"]
+"""What stands between this server and its visitors."""
+
+
+class BehindTls:
+    """Takes the proxy's word: visitors came by https, from the last address of `X-Forwarded-For`.
+
+    Only for a server that nobody but its proxy can reach: anybody can write that header.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http":
+            said = Headers(scope=scope).getlist("x-forwarded-for")
+            address = said[-1].rpartition(",")[2].strip() if said else ""
+            scope = {**scope, "scheme": "https"} | ({"client": (address, 0)} if address else {})
+        await self._app(scope, receive, send)
 
 
 def _refusal(method: str, headers: Headers) -> int:

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import uvicorn
 
 from palate.store.labelling import Desk, accounts
 from palate.web.app import create_app
+from palate.web.security import Front
+from palate.web.webhooks import Announcer, Webhook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,15 +23,30 @@ class Address:
 
 
 def serve(
-    url: str, *, project: str, host: str, port: int, root: Path, ready: Callable[[Address], None]
+    url: str,
+    *,
+    project: str,
+    host: str,
+    port: int,
+    root: Path,
+    front: Front,
+    hook: Webhook | None,
+    ready: Callable[[Address], None],
 ) -> None:
     """Open the database and serve the app until it is stopped."""
-    with Desk(url) as desk, socket.create_server((host, port), family=_family(host)) as listener:
+    with (
+        Desk(url) as desk,
+        socket.create_server((host, port), family=_family(host)) as listener,
+        Announcer(desk, hook) if hook else nullcontext(),
+    ):
+        # asyncio does it only where a socket names its protocol; else pages wait 40 ms for an ACK
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         name = f"[{host}]" if ":" in host else host
         ready(_address(desk, f"http://{name}:{listener.getsockname()[1]}", project))
         config = uvicorn.Config(
-            create_app(desk, root=root),
+            create_app(desk, root=root, front=front),
             log_level="warning",
+            timeout_keep_alive=75,  # people read longer than the usual 5 s between two requests
             proxy_headers=False,
             server_header=False,
         )

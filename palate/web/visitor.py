@@ -1,5 +1,6 @@
 """Who is asking: the session of a browser, the person behind it, and what they may do."""
 
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -120,6 +121,12 @@ def word(form: FormData, name: str) -> str:
     """A field's text; empty where there is none."""
     value = form.get(name)
     return value if isinstance(value, str) else ""
+
+
+def whole(form: FormData, name: str, *, default: int) -> int:
+    """A field's number of up to nine digits; the default where there is none."""
+    value = word(form, name)
+    return int(value) if re.fullmatch("[0-9]{1,9}", value) else default
 
 
 def words(form: FormData, name: str) -> list[str]:

@@ -28,7 +28,7 @@ SCORES = torch.tensor([1.0, -1.0, 0.5, 2.0])
 def rollouts(values=None) -> Rollouts:
     return Rollouts(
         mask=MASK,
-        sampler_logprobs=OLD + 0.01,
+        sampler_logprobs=OLD + torch.tensor([0.01, -0.01, 0.01]),
         old_logprobs=OLD,
         ref_logprobs=REF,
         values=torch.zeros(4, 3) if values is None else values,
@@ -201,6 +201,17 @@ def test_the_critic_learns_returns_on_valid_tokens_only():
     assert loss.weight == float(MASK.sum())
 
 
+def test_values_are_clipped_around_those_of_the_rollout():
+    """The worse of the two counts: 0.9 from an old 0.5 is read as 0.6 for the target 1.0."""
+    old = torch.where(MASK, 0.5, 0.0)
+    config = PpoConfig(value_clip=0.1)
+    made = replace(experience_for("ppo")[0], old_values=old, returns=torch.ones(4, 3))
+    loss = ppo.critic_loss(outputs(OLD, torch.full((4, 3), 0.9)), made, config)
+    assert float(loss.sum / loss.weight) == pytest.approx(0.5 * 0.4**2, rel=1e-5)
+    plain = ppo.critic_loss(outputs(OLD, torch.full((4, 3), 0.9)), made, PpoConfig(value_clip=0))
+    assert float(plain.sum / plain.weight) == pytest.approx(0.5 * 0.1**2, rel=1e-5)
+
+
 def test_explained_variance_is_one_for_a_perfect_critic_and_zero_for_a_constant_one():
     experience, _ = experience_for("ppo")
     perfect = Experience(
@@ -239,6 +250,42 @@ def test_a_group_is_dead_when_its_rewards_are_equal_whatever_the_scores_say():
     assert rollout_metrics(rollouts(), equal).values()["group/dead_fraction"] == 0.5
     alone = replace(rollouts(), group_index=torch.arange(4))
     assert "group/dead_fraction" not in rollout_metrics(alone, equal).values()
+
+
+def test_the_updated_policys_kl_weighs_old_samples_by_their_ratio():
+    experience, config = experience_for("ppo")
+    moved = OLD + torch.tensor([0.5, -0.25, 0.1])
+    values = ppo.loss(outputs(moved), experience, config, kl_coef=0.0).metrics.values()
+    ratio = (moved - OLD).exp()
+    kl = float((ratio * (moved - REF))[MASK].sum()) / 4
+    assert values["kl/updated_policy"] == pytest.approx(kl, rel=1e-5)
+    assert values["kl/old_policy"] == pytest.approx(float((OLD - moved)[MASK].mean()), rel=1e-5)
+    assert values["policy/entropy"] == pytest.approx(0.7, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("module", "config"),
+    [
+        (ppo, PpoConfig()),
+        (grpo, GrpoConfig()),
+        (grpo, GrpoConfig(reduction="sequence_mean")),
+        (rloo, RlooConfig()),
+        (reinforce, ReinforceConfig()),
+        (online_dpo, OnlineDpoConfig()),
+    ],
+)
+def test_losses_and_metrics_add_up_over_micro_batches(module, config):
+    made = module.prepare(rollouts(torch.where(MASK, 0.25, 0.0)), config, kl_coef=0.3)
+    moved = OLD + torch.tensor([0.5, -0.25, 0.1])
+
+    def loss_of(rows):
+        return module.loss(outputs(moved[rows]), made.take(rows, 3), config, kl_coef=0.3)
+
+    whole, parts = loss_of([0, 1, 2, 3]), [loss_of([0, 1]), loss_of([2, 3])]
+    torch.testing.assert_close(parts[0].sum + parts[1].sum, whole.sum)
+    assert parts[0].weight + parts[1].weight == whole.weight
+    merged = (parts[0].metrics + parts[1].metrics).values()
+    assert merged == pytest.approx(whole.metrics.values(), rel=1e-5, abs=1e-7)
 
 
 def gradient_of(module, config, experience, logprobs):
@@ -336,6 +383,8 @@ def test_online_dpo_is_dpo_on_labels_of_the_scores_with_groups_counted_once():
 def test_taking_rows_keeps_what_belongs_to_them():
     experience, _ = experience_for("ppo")
     part = experience.take([3, 1], 2)
-    assert torch.equal(part.mask, MASK[[3, 1], :2])
-    assert torch.equal(part.advantages, experience.advantages[[3, 1], :2])
+    for name in ("mask", "old_logprobs", "ref_logprobs", "advantages", "old_values", "returns"):
+        assert torch.equal(getattr(part, name), getattr(experience, name)[[3, 1], :2]), name
+    for name in ("scores", "group_index"):
+        assert torch.equal(getattr(part, name), getattr(experience, name)[[3, 1]]), name
     assert experience.take([0], 5).mask.tolist() == [[True, True, True, False, False]]

@@ -5,7 +5,14 @@ import pytest
 
 from palate.evaluation.figures import TrainingCurve
 from palate.evaluation.policies import best_of_n_curve, mean_score, repetition, sequence_kl
-from palate.evaluation.report import ConfigText, Credit, ReportInputs, RunFacts, StageCost
+from palate.evaluation.report import (
+    ConfigText,
+    Credit,
+    ReportInputs,
+    RunFacts,
+    StageCost,
+    StageTrust,
+)
 from palate.evaluation.results import (
     Answer,
     AnswerScore,
@@ -20,6 +27,7 @@ from palate.evaluation.rewards import bayes_accuracy, judge_reward_model, row_pr
 from palate.evaluation.winrate import Pairs, compare
 from palate.maths.statistics import Interval, best_of_n_kl_bound, clustered_mean, distinct_n
 from palate.records import PromptId, Sampling
+from palate.records.trust import TrustCheck, TrustRecord
 
 N = 200
 PROMPTS = [PromptId(f"p{i}") for i in range(N)]
@@ -198,6 +206,17 @@ def example_inputs() -> ReportInputs:
             ),
         ),
         configs=(ConfigText(name="ppo", text='[ppo]\nstage = "ppo"\nsteps = 40\n'),),
+        trust=(
+            StageTrust(
+                name="ppo",
+                record=TrustRecord(
+                    step=0,
+                    precision="fp32",
+                    checks=(TrustCheck(row="N1", claim="sums", value=2e-7, gate=1e-5),),
+                    left_out="",
+                ),
+            ),
+        ),
         facts=RunFacts(
             seed=0,
             machine="2 CPU cores, 8 GiB, no accelerator",

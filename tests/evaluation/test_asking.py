@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 
 from palate.evaluation.asking import (
+    UNKNOWN,
+    arm_scores,
     compare_arms,
+    contradicts,
     ensemble_uncertainty,
     judge_dispute,
     next_questions,
     outlyingness,
 )
+from palate.records import Choice, Group, Judgement, Response, Scores, user_prompt
 
 SCORES = {"uncertain": np.arange(20.0), "outlier": -np.arange(20.0)}
 
@@ -31,7 +35,7 @@ def test_outliers_stand_out_in_reward_or_in_length():
 
 
 def test_every_batch_has_its_control_and_arms_take_turns():
-    asked = next_questions(SCORES, count=8, control=0.25, seed=0)
+    asked = next_questions(SCORES, new=20, count=8, control=0.25, seed=0)
     arms = [question.arm for question in asked]
     assert arms == ["random", "random", *["uncertain", "outlier"] * 3]
     indices = [question.index for question in asked]
@@ -40,14 +44,14 @@ def test_every_batch_has_its_control_and_arms_take_turns():
     assert indices[2::2] == free[::-1][:3]
     assert indices[3::2] == free[:3]
     with pytest.raises(ValueError, match="stays random"):
-        next_questions(SCORES, count=8, control=0.0, seed=0)
+        next_questions(SCORES, new=20, count=8, control=0.0, seed=0)
 
 
 def test_the_control_is_drawn_evenly_whatever_the_scores():
     drawn = [
         question.index
         for seed in range(2000)
-        for question in next_questions(SCORES, count=4, control=0.25, seed=seed)
+        for question in next_questions(SCORES, new=20, count=4, control=0.25, seed=seed)
         if question.arm == "random"
     ]
     assert len(drawn) == 2000
@@ -55,7 +59,7 @@ def test_the_control_is_drawn_evenly_whatever_the_scores():
 
 
 def test_asking_for_more_than_there_is_asks_everything_once():
-    asked = next_questions(SCORES, count=50, control=0.1, seed=0)
+    asked = next_questions(SCORES, new=20, count=50, control=0.1, seed=0)
     assert sorted(question.index for question in asked) == list(range(20))
 
 
@@ -66,3 +70,64 @@ def test_arms_are_compared_side_by_side():
         ("random", 4, 0.25),
         ("uncertain", 4, 0.625),
     ]
+    assert results[0].lead is None
+    assert results[1].lead.estimate == pytest.approx(0.375)
+    assert results[1].lead.low < 0 < results[1].lead.high  # four answers each claim nothing
+
+
+def scored(i, texts, *models):
+    """A pair and the scores of reward models."""
+    group = Group(prompt=user_prompt(f"q{i}"), responses=tuple(Response(text=t) for t in texts))
+    said = [
+        Judgement(group_id=group.id, judge=f"reward-{n}", verdict=Scores(values=values))
+        for n, values in enumerate(models)
+    ]
+    return group, said, (0, 1)
+
+
+def test_of_one_model_close_calls_are_uncertain_and_of_two_those_they_disagree_on():
+    one = [scored(0, "ab", (0, 0.1)), scored(1, "ab", (0, 5)), scored(2, "ab")]
+    doubt = arm_scores(("uncertain",), one, new=3)["uncertain"]
+    assert doubt[0] > doubt[1] > 0
+    assert doubt[2] == UNKNOWN
+    two = [scored(0, "ab", (0, 0.1), (0, 0.1)), scored(1, "ab", (0, 5), (5, 0))]
+    doubt = arm_scores(("uncertain",), two, new=2)["uncertain"]
+    assert doubt[0] == pytest.approx(0)
+    assert doubt[1] == pytest.approx(0.493, abs=1e-3)
+
+
+def test_outliers_are_extreme_in_length_or_in_reward():
+    plain = [scored(i, ("aa", "a" * (2 + i % 3)), (0.1 * i, -0.1)) for i in range(8)]
+    asked = [*plain, scored(8, ("aa", "a" * 90), (0, 0)), scored(9, ("aa", "aaa"), (70, 0))]
+    away = arm_scores(("outlier",), asked, new=10)["outlier"]
+    assert sorted(away.argsort()[-2:].tolist()) == [8, 9]
+
+
+def test_only_answered_questions_are_disputed_and_only_from_opposite_sides():
+    asked = [scored(i, "ab", (2, 0)) for i in range(3)]
+    for (group, said, _), chosen in zip(asked, (1, 1, 0), strict=True):
+        verdict = Choice(chosen=chosen)
+        said.append(Judgement(group_id=group.id, judge="person:ann", verdict=verdict, order=(1, 0)))
+    disputed = arm_scores(("disputed",), asked, new=1)["disputed"]
+    assert disputed.tolist() == [UNKNOWN, pytest.approx(0.8808, abs=1e-4), UNKNOWN]
+
+
+def test_arms_that_know_nothing_leave_their_share_to_chance():
+    scores = {"uncertain": np.full(20, UNKNOWN), "outlier": np.arange(20.0)}
+    asked = next_questions(scores, new=10, count=8, control=0.5, seed=0)
+    assert {q.arm for q in asked if q.index >= 10} == {"outlier"}
+    assert [q.arm for q in asked].count("random") == 4
+    silent = next_questions(
+        {"disputed": np.full(20, UNKNOWN)}, new=10, count=8, control=0.5, seed=0
+    )
+    assert {q.arm for q in silent} == {"random"}
+    assert len({q.index for q in silent}) == 8
+
+
+def test_people_contradict_a_model_or_half_of_it():
+    scores = {"reward": (1.0, 0.0, 2.0)}
+    assert contradicts(scores, (0, 1), (1,)) == 1
+    assert contradicts(scores, (0, 1), (0,)) == 0
+    assert contradicts(scores, (0, 1), (0, 1)) == 0.5
+    assert contradicts(scores, (0, 1, 2), (0,)) == 1
+    assert np.isnan(contradicts({}, (0, 1), (0,)))

@@ -17,6 +17,7 @@ from palate.evaluation.report import (
     report,
 )
 from palate.evaluation.results import Answer, AnswerScore, Evaluation, RowResult, Sample
+from palate.records.trust import TrustCheck
 
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)> & \'"'
 SECTIONS = (
@@ -28,6 +29,7 @@ SECTIONS = (
     "credit",
     "reward-model",
     "not-good-yet",
+    "trust",
     "reproduce",
 )
 
@@ -211,3 +213,20 @@ def test_a_curve_gives_the_steps_at_which_a_metric_was_logged():
 def test_the_report_needs_no_torch():
     code = "import sys, palate.evaluation.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_check_that_does_not_hold_is_a_problem_and_the_first_one(inputs: ReportInputs):
+    assert "trust" not in {finding.rule for finding in report(inputs).findings}
+    missed = TrustCheck(row="N3", claim="sampler equals scorer", value=0.5, gate=1e-4)
+    (stage,) = inputs.trust
+    record = stage.record.model_copy(update={"checks": (*stage.record.checks, missed)})
+    broken = inputs.model_copy(update={"trust": (stage.model_copy(update={"record": record}),)})
+    first = report(broken).findings[0]
+    assert (first.rule, first.severity) == ("trust", "problem")
+    assert first.text == (
+        "ppo failed a check of itself: N3: sampler equals scorer: off by 0.5, at most 0.0001 is "
+        "rounding"
+    )
+    html = page(report(broken))
+    assert "<td>N3: sampler equals scorer</td><td>5.0e-01</td><td>0.0001</td><td>NO</td>" in html
+    assert "<td>N1: sums</td><td>2.0e-07</td><td>1e-05</td><td>yes</td>" in html

@@ -170,6 +170,29 @@ def test_a_tie_is_half_a_win_for_each():
     assert vote.wins(2).tolist() == [[0, 0.5], [0.5, 0]]
 
 
+def test_decided_votes_and_ties_are_counted_apart_and_weighed():
+    first, second = np.array([0, 0, 2]), np.array([1, 1, 0])
+    cast = Votes(
+        first=first,
+        second=second,
+        outcome=np.array([1.0, 0.5, 0.0]),
+        prompt=first,
+        voter=first,
+    )
+    wins, ties = cast.decided(3, [1, 2, 5])
+    assert wins.tolist() == [[0, 1, 5], [0, 0, 0], [0, 0, 0]]
+    assert ties.tolist() == [[0, 2, 0], [2, 0, 0], [0, 0, 0]]
+
+
+def test_ranges_are_about_davidsons_scores():
+    """8 wins, 2 losses and 5 ties: the difference is log(8 / 2), whatever the ties are."""
+    outcome = np.array([1.0] * 8 + [0.0] * 2 + [0.5] * 5)
+    first = np.zeros(15, int)
+    data = Votes(first=first, second=first + 1, outcome=outcome, prompt=np.arange(15), voter=first)
+    better, worse = rated_with_ranges(data, 2, ridge=1e-9, seed=0, draws=2)
+    assert better.score.estimate - worse.score.estimate == pytest.approx(math.log(8 / 2), rel=1e-5)
+
+
 def test_intervals_of_independent_votes_are_those_of_the_information():
     data = votes(np.random.default_rng(0), 2000, prompts=2000, voters=1)
     ranges = rated_with_ranges(data, 4, ridge=1e-3, seed=0, draws=60)

@@ -124,6 +124,12 @@ def test_bootstrap_resamples_clusters():
     assert bootstrap_mean(wins, clusters, seed=1) != resampled
 
 
+def test_the_bootstrap_weighs_clusters_by_their_size():
+    """Half the draws hold both clusters, so the middle of the distribution is the mean of all."""
+    got = bootstrap_mean([0.0] * 9 + [1.0], ["a"] * 9 + ["b"], seed=0, level=0.2)
+    assert got == pytest.approx((0.1, 0.1, 0.1))
+
+
 def test_accuracy_counts_equal_scores_half():
     got = accuracy([1.0, -2.0, 0.0, 3.0], list("abcd"))
     assert got.estimate == 0.625

@@ -26,11 +26,11 @@ from palate.config.stages import (
 from palate.models.build import build_causal_lm, configuration, train_tokenizer
 from palate.models.roles import PlainPolicyRole
 from palate.models.tokens import Encoder
-from palate.stages import doctor
-from palate.stages.doctor import loads, plans, rendering
-from palate.stages.doctor.blueprints import outlined
-from palate.stages.doctor.memory import Load, Shape, predicted_memory, shape_of
+from palate.stages import doctor, loads
+from palate.stages.doctor import plans, rendering
 from palate.stages.doctor.verdicts import Finding
+from palate.stages.loads import outlined
+from palate.stages.memory import Load, Shape, predicted_memory, shape_of
 from palate.stages.pipeline import run_recipe
 
 CORPUS = ["We have oat milk.", "The cafe opens at nine.", "A latte is four euros."] * 3

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from palate.config.load import database_url
 from palate.config.stages import RewardConfig
 from palate.records import Choice, Group, Judgement, Response, user_prompt
 from palate.stages import sources
@@ -18,8 +19,7 @@ def group(i: int) -> Group:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    url = f"sqlite:///{tmp_path / 'palate.db'}"
+def url(url: str) -> str:
     said = [
         Judgement(group_id=group(0).id, judge="person:ann", verdict=Choice(chosen=1, strength=3)),
         Judgement(group_id=group(0).id, judge="annotator:cafe", verdict=Choice(chosen=0)),
@@ -60,3 +60,14 @@ def test_a_stage_runs_again_when_somebody_has_judged_something_new(url: str) -> 
         new = Judgement(group_id=group(1).id, judge="person:bob", verdict=Choice(chosen=1))
         store.add_judgements("mine", [new])
     assert input_hashes(config, {}, url) != before
+
+
+def test_stages_read_the_database_that_the_environment_names(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PALATE_DATABASE", raising=False)
+    assert database_url(tmp_path) == f"sqlite:///{tmp_path / 'palate.db'}"
+    monkeypatch.setenv("PALATE_DATABASE", url)
+    assert database_url(tmp_path, "sqlite:///named.db") == "sqlite:///named.db"
+    (row,) = sources.judged(database_url(tmp_path), "project:mine/people")
+    assert row.group == group(0)

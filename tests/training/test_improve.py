@@ -1,4 +1,4 @@
-"""The online loop: whole passes, fresh prompts for dead groups, a reference that moves."""
+"""The online loop: rewards on their own rows, whole passes, budgets kept, resuming to the bit."""
 
 from dataclasses import replace
 
@@ -6,15 +6,16 @@ import pytest
 import torch
 
 from palate.algorithms.onpolicy import ALGORITHMS
-from palate.config.common import OptimizerConfig
-from palate.config.stages import GrpoConfig, ReinforceConfig, RlooConfig
+from palate.config.common import KlConfig, OptimizerConfig
+from palate.config.onpolicy import GrpoConfig, PpoConfig, ReinforceConfig, RlooConfig
 from palate.training.checkpoints import Checkpoints
 from palate.training.order import split
 from palate.verify import enumeration
 from palate.verify.loops import History, online_loop
-from palate.verify.worlds import tabular_world
+from palate.verify.worlds import tabular_world, tiny_gpt2, tiny_llama, transformer_world
 
 RATE = OptimizerConfig(lr=0.05)
+REST = OptimizerConfig(lr=0.0)
 EMA = RlooConfig(
     k=4, steps=6, reference="ema", reference_decay=0.7, missing_eos_penalty=0, optimizer=RATE
 )
@@ -133,3 +134,150 @@ def test_groups_of_one_log_no_dead_groups(tmp_path):
     config = ReinforceConfig(k=1, steps=1, optimizer=RATE)
     _, _, history = run(half_dead(), config, tmp_path)
     assert "group/dead_fraction" not in history.values
+
+
+@pytest.mark.parametrize("network", [tiny_llama, tiny_gpt2])
+def test_every_row_keeps_its_own_reward_prompt_and_log_probabilities(network):
+    world = transformer_world(network(0), enumeration.text_problem())
+    config = GrpoConfig(k=5, missing_eos_penalty=0, kl=KlConfig(coef=0))
+    loop = online_loop(world, ALGORITHMS["grpo"], config, seed=5)
+    asked = [world.prompts[i] for i in (2, 0, 1, 2, 0)]
+    done = loop.roll_out(asked, 11)
+    prompts, responses = world.index.places(done.tokens)
+    assert prompts.view(5, 5)[:, 0].tolist() == [2, 0, 1, 2, 0]
+    assert len({tuple(row) for row in responses.view(5, 5).tolist()}) == 5
+    scores = world.reward[prompts, responses].float()
+    assert torch.equal(done.rollouts.scores, scores)
+    assert done.rollouts.group_index.tolist() == [i for i in range(5) for _ in range(5)]
+    whole = world.logp()[prompts, responses]
+    torch.testing.assert_close(done.rollouts.old_logprobs.double().sum(1), whole, atol=1e-5, rtol=0)
+    table = scores.view(5, 5)
+    others = (table.sum(1, keepdim=True) - table) / 4
+    torch.testing.assert_close(done.experience.advantages[:, 0].view(5, 5), table - others)
+
+
+class Recorded:
+    """A sampler that says its log-probabilities are lower than they are, and keeps what it drew."""
+
+    def __init__(self, sampler):
+        self.sampler, self.drawn = sampler, []
+
+    def sample(self, prompts, k, *, seed):
+        honest = self.sampler.sample(prompts, k, seed=seed)
+        shifted = [
+            tuple(replace(one, logprobs=tuple(p - 0.25 for p in one.logprobs)) for one in row)
+            for row in honest
+        ]
+        self.drawn += [one for row in shifted for one in row]
+        return shifted
+
+
+def test_a_rollout_keeps_what_sampler_scorer_and_critic_said():
+    plain = tabular_world(enumeration.tabular())
+    world = replace(plain, sampler=Recorded(plain.sampler))
+    with torch.no_grad():
+        world.critic.table.copy_(torch.arange(39.0).view(3, 13) / 10)
+    config = PpoConfig(k=8, steps=1, minibatches=1, optimizer=REST, critic_optimizer=REST)
+    loop = online_loop(world, ALGORITHMS["ppo"], config, seed=5)
+    done, values = loop.step(world.prompts, 0)
+    rollouts, drawn = done.rollouts, world.sampler.drawn
+    assert rollouts.finished.tolist() == [one.finished for one in drawn]
+    assert 0 < sum(one.finished for one in drawn) < len(drawn)
+    said = torch.tensor([sum(one.logprobs) for one in drawn])
+    own = torch.where(rollouts.mask, rollouts.sampler_logprobs, 0.0).sum(1)
+    torch.testing.assert_close(own, said, rtol=1e-5, atol=1e-5)
+    assert values["policy/sampler_mismatch"] == pytest.approx(0.25, rel=1e-4)
+    assert values["reward/score"] == pytest.approx(float(rollouts.scores.mean()), rel=1e-5)
+    spread = float(rollouts.scores.std(correction=0))
+    assert values["reward/score_std"] == pytest.approx(spread, rel=1e-4)
+    expected = world.critic(done.tokens).values
+    torch.testing.assert_close(rollouts.values, expected.detach())
+    assert rollouts.values[rollouts.mask].max() > 1
+
+
+def spied(world, config, steps):
+    """Per minibatch of some steps: largest log-ratio, largest change of value, rewards in it."""
+    seen, algorithm = [], ALGORITHMS[config.stage]
+
+    def loss(outputs, part, *rest, **options):
+        ratio = (outputs.logprobs.detach() - part.old_logprobs)[part.mask].abs().max()
+        seen.append({"ratio": float(ratio), "scores": part.scores.tolist()})
+        return algorithm.loss(outputs, part, *rest, **options)
+
+    def critic_loss(outputs, part, *rest):
+        change = (outputs.values.detach() - part.old_values)[part.mask].abs().max()
+        seen[-1]["value"] = float(change)
+        return algorithm.critic_loss(outputs, part, *rest)
+
+    spy = replace(algorithm, loss=loss, critic_loss=critic_loss)
+    loop = online_loop(world, spy, config, seed=5)
+    for step in range(steps):
+        loop.step(world.prompts, step)
+    return seen
+
+
+@pytest.mark.parametrize("network", [tiny_llama, tiny_gpt2])
+def test_nothing_moves_at_a_rate_of_zero_so_every_ratio_is_one(network):
+    world = transformer_world(network(0), enumeration.text_problem())
+    with torch.no_grad():
+        world.critic.network.head.weight.fill_(0.3)
+    config = PpoConfig(k=6, steps=2, epochs=2, minibatches=3, optimizer=REST, critic_optimizer=REST)
+    seen = spied(world, config, 2)
+    assert len(seen) == 2 * 2 * 3
+    assert max(one["ratio"] for one in seen) < 2e-6
+    assert max(one["value"] for one in seen) < 1e-5
+    first, second, third, _ = (
+        sorted(score for one in seen[i : i + 3] for score in one["scores"]) for i in range(0, 12, 3)
+    )
+    assert first == second != third
+
+
+def test_minibatches_are_drawn_anew_in_every_epoch():
+    config = RlooConfig(k=2, steps=1, epochs=6, minibatches=3, optimizer=REST)
+    scores = [one["scores"] for one in spied(tabular_world(enumeration.tabular()), config, 1)]
+    passes = {str(scores[i : i + 3]) for i in range(0, 18, 3)}
+    assert len(passes) > 1
+
+
+BUDGET = PpoConfig(
+    k=16,
+    steps=6,
+    epochs=4,
+    minibatches=1,
+    kl=KlConfig(control="hard", coef=0.1, target=0.02),
+    missing_eos_penalty=0,
+    optimizer=OptimizerConfig(lr=0.05, schedule="constant", warmup_fraction=0.0),
+    critic_optimizer=RATE,
+)
+
+
+def test_a_hard_budget_ends_the_updates_of_a_step_and_keeps_what_it_certified(tmp_path):
+    world = tabular_world(enumeration.tabular())
+    start = world.policy.table.detach().clone()
+    loop, _, history = run(world, BUDGET, tmp_path)
+    assert BUDGET.steps <= loop.actors.policy.updates < BUDGET.steps * BUDGET.epochs
+    assert max(history.values["kl/policy_reference"]) > 0.02
+    assert not torch.equal(world.policy.table, start)
+    assert torch.equal(loop.certified["weight.table"], start)
+    free = replace_control(BUDGET, "soft")
+    loop, _, _ = run(tabular_world(enumeration.tabular()), free, tmp_path / "soft")
+    assert loop.actors.policy.updates == BUDGET.steps * BUDGET.epochs
+    assert loop.certified == {}
+
+
+def replace_control(config, control):
+    return config.model_copy(update={"kl": config.kl.model_copy(update={"control": control})})
+
+
+def test_resuming_with_critic_and_moving_coefficient_equals_never_stopping(tmp_path):
+    whole = tabular_world(enumeration.tabular())
+    loop, _, expected = run(whole, BUDGET, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        run(tabular_world(enumeration.tabular()), BUDGET, tmp_path / "broken", StopsAt(4))
+    resumed = tabular_world(enumeration.tabular())
+    again, _, rest = run(resumed, BUDGET, tmp_path / "broken")
+    assert torch.equal(resumed.policy.table, whole.policy.table)
+    assert torch.equal(resumed.critic.table, whole.critic.table)
+    assert again.controller.coef == loop.controller.coef != BUDGET.kl.coef
+    assert torch.equal(again.certified["weight.table"], loop.certified["weight.table"])
+    assert rest.values == {name: values[3:] for name, values in expected.values.items()}

@@ -5,12 +5,13 @@ import torch
 
 from palate.algorithms import sft
 from palate.batches.groups import TokenGroup, token_group
-from palate.batches.padding import response_mask
+from palate.batches.padding import fitted, response_mask
 from palate.config.common import OptimizerConfig
 from palate.interfaces import Loss, Outputs
-from palate.models.roles import PlainPolicyRole
-from palate.training.learner import LocalLearner, learning_rate
-from tests.models.tiny import llama
+from palate.models.reward_model import reward_from_policy
+from palate.models.roles import PlainPolicyRole, RewardRole
+from palate.training.learner import LocalLearner, learning_rate, read_all
+from tests.models.tiny import llama, tiny_network
 
 GROUPS = [
     token_group("a", (1, 5, 6), ((7, 8, 9, 2),)),
@@ -60,9 +61,59 @@ def test_the_reported_loss_is_the_mean_over_counted_tokens_alone():
     assert update.metrics.values()["sft/nll"] == pytest.approx(by_hand / int(mask.sum()), rel=1e-5)
 
 
-def test_outputs_come_in_the_order_of_the_groups_whatever_the_micro_batches():
-    whole, split = learner(100_000).outputs(GROUPS), learner(1).outputs(GROUPS)
-    torch.testing.assert_close(whole.logprobs, split.logprobs, rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_outputs_come_in_the_order_of_the_groups_whatever_the_micro_batches(family):
+    """The longest groups are computed first, and they stand last here."""
+    lengths = ((2, 1), (9,), (22, 3), (35,))
+    groups = [
+        token_group(
+            str(i), (1, 5 + i), tuple((*(6 + t % 30 for t in range(n - 1)), 2) for n in counts)
+        )
+        for i, counts in enumerate(lengths)
+    ]
+    policy = PlainPolicyRole(tiny_network(family), layout="tree", temperature=1.0)
+    reward = RewardRole(reward_from_policy(policy.network, seed=0), layout="tree")
+    alone = [read_all(policy, [group], budget=1).logprobs for group in groups]
+    logprobs = torch.cat([fitted(part, 35) for part in alone])
+    scores = torch.cat([read_all(reward, [group], budget=1).scores for group in groups])
+    for budget in (1, 64, 100_000):
+        together = read_all(policy, groups, budget=budget).logprobs
+        torch.testing.assert_close(together, logprobs, rtol=1e-5, atol=1e-5)
+        together = read_all(reward, groups, budget=budget).scores
+        torch.testing.assert_close(together, scores, rtol=1e-5, atol=1e-5)
+
+
+def mean_gradient(subject: LocalLearner) -> list[torch.Tensor]:
+    """The gradient of the mean loss over all counted tokens, from one plain pass."""
+    loss = likelihood(GROUPS, "token_mean")(subject.role(GROUPS), range(len(GROUPS)))
+    return list(torch.autograd.grad(loss.sum / loss.weight, subject.parameters))
+
+
+@pytest.mark.parametrize("budget", [1, 100_000])
+def test_the_gradient_is_that_of_the_mean_and_is_clipped_as_such(budget):
+    free = learner(budget, OptimizerConfig(lr=0.0, clip_norm=0.0))
+    expected = mean_gradient(free)
+    norm = float(torch.cat([g.flatten() for g in expected]).norm())
+    update = free.update(GROUPS, likelihood(GROUPS, "token_mean"))
+    assert update.grad_norm == pytest.approx(norm, rel=1e-5)
+    for own, gradient in zip(free.parameters, expected, strict=True):
+        torch.testing.assert_close(own.grad, gradient, rtol=1e-4, atol=1e-7)
+    clipped = learner(budget, OptimizerConfig(lr=0.0, clip_norm=norm / 4))
+    update = clipped.update(GROUPS, likelihood(GROUPS, "token_mean"))
+    assert update.grad_norm == pytest.approx(norm, rel=1e-5)
+    for own, gradient in zip(clipped.parameters, expected, strict=True):
+        torch.testing.assert_close(own.grad, gradient / 4, rtol=1e-4, atol=1e-7)
+
+
+def test_adam_moves_weights_by_the_rate_of_the_schedule():
+    """Its first step is the rate times the sign of the gradient."""
+    config = OptimizerConfig(lr=0.1, warmup_fraction=0.5, weight_decay=0.0, eps=1e-12)
+    subject = learner(64, config)
+    before = [p.detach().clone() for p in subject.parameters]
+    update = subject.update(GROUPS, likelihood(GROUPS, "token_mean"))
+    assert update.lr == pytest.approx(0.1 / 3)
+    moves = [(p.detach() - b).abs().max() for p, b in zip(subject.parameters, before, strict=True)]
+    assert float(torch.stack(moves).max()) == pytest.approx(0.1 / 3, rel=1e-3)
 
 
 def test_a_batch_without_counted_tokens_leaves_the_weights_alone():

@@ -85,9 +85,9 @@ def site(folder: Path, groups: Sequence[Group], **task: object) -> Iterator[Site
 
 
 @contextmanager
-def served(made: Site) -> Iterator[Site]:
+def served(made: Site, limits: RateLimits = GENEROUS) -> Iterator[Site]:
     """The same app on a port."""
-    app = create_app(made.desk, root=made.root, limits=GENEROUS)
+    app = create_app(made.desk, root=made.root, limits=limits)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -30,12 +30,21 @@ def test_agreement_habits_power_and_ratings(tmp_path: Path) -> None:
         owner = shown(made.client(made.person("olga", "owner")).get("/projects/1/quality").text)
         assert "same answer in 50 % of 20 pairs" in owner
         assert "raw agreement 0.50" in owner
-        assert "To tell 55% from 50% you need 783 decided pairs." in owner
+        assert "To tell 55% from 50% you need 783 decided pairs, about 979 answers" in owner
         assert re.search(r"ann 20 4\.0 \d+ % of 20", owner)
-        assert re.search(r"policy-0 \d+ \[.*?\] 1 . \d 30 / 0 / 10", owner.replace("&ndash;", "-"))
+        assert "policy-" not in owner
         reviewer = made.client(made.person("rev", "reviewer")).get("/projects/1/quality").text
         assert "raw agreement" in reviewer
         assert "policy-" not in reviewer
+
+
+def test_the_power_calculator_answers_and_refuses(cafe: Site) -> None:
+    client = cafe.client(cafe.person("rev", "reviewer"))
+    page = shown(client.get("/projects/1/quality?expected=60&ties=50").text)
+    assert "To tell 60% from 50% you need 194 decided pairs, about 388 answers" in page
+    for nonsense in ("expected=50", "expected=nan", "expected=<b>", "ties=100"):
+        page = shown(client.get(f"/projects/1/quality?{nonsense}").text)
+        assert "can be computed" in page
 
 
 def test_before_anybody_answered_the_page_says_what_is_missing(cafe: Site) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from palate.config.common import StageConfig
-from palate.config.load import resolved_json
+from palate.config.load import database_url, resolved_json
 from palate.config.stages import AnyStageConfig, Recipe
 from palate.maths.seeds import seed as named_seed
 from palate.models.precision import pick_device
@@ -17,7 +17,6 @@ from palate.stages.context import StageContext
 from palate.stages.doctor.blueprints import Blueprints, Case
 from palate.stages.doctor.exams import examine
 from palate.stages.doctor.machine import free_disk, free_memory, machine
-from palate.stages.doctor.memory import Memory
 from palate.stages.doctor.verdicts import (
     Exam,
     Finding,
@@ -31,6 +30,7 @@ from palate.stages.doctor.verdicts import (
     say,
     warning,
 )
+from palate.stages.memory import Memory
 from palate.stages.pipeline import input_hashes, skips_bad_rows
 from palate.store.errors import Skipped, refuse
 from palate.store.runs import RunDir, StageDir, code_version, fingerprint
@@ -119,7 +119,7 @@ def _context(
         seed=named_seed(recipe.seed, name) if config.seed is None else config.seed,
         monitor=Silent(),
         artifacts=artifacts,
-        store_url=f"sqlite:///{root / 'palate.db'}",
+        store_url=database_url(root),
         project=recipe.name,
         bad_rows=Skipped() if skips_bad_rows(config) else refuse,
     )

@@ -16,10 +16,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from peft import PeftConfig
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
-    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -41,6 +39,7 @@ from palate.stages import sources
 from palate.stages.context import StageContext
 from palate.stages.doctor.places import REWARD_MODEL, makes, parts_of, place_of, stage_name
 from palate.stages.doctor.verdicts import Exam, counted, ok, problem, warning
+from palate.stages.loads import outlined
 
 _SAMPLE = 1_000_000  # characters of a corpus to learn a tokenizer from: half a second
 _LOADED = 100_000_000  # parameters of the largest model that is worth opening for a trial
@@ -202,9 +201,3 @@ def newborn(config: PretrainConfig, context: StageContext) -> Blueprint:
         source=shape,
         origin=f"not trained yet, random weights stand in, and a tokenizer learned from {learned}",
     )
-
-
-def outlined(config: PreTrainedConfig) -> PreTrainedModel:
-    """A causal language model of a configuration, without memory for its weights."""
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)

@@ -26,15 +26,15 @@ from palate.config.stages import (
 from palate.feedback.functions import load_function
 from palate.models.precision import has_fast_bf16, pick_device
 from palate.records import Group, Prompt
-from palate.stages import prepare
+from palate.stages import loads, prepare
 from palate.stages.context import EVALUATION, HELD_OUT, MODEL
-from palate.stages.doctor import loads, plans, rendering, trial
 from palate.stages.doctor import material as materials
+from palate.stages.doctor import plans, rendering, trial
 from palate.stages.doctor.blueprints import Blueprint, Case
 from palate.stages.doctor.material import Material
-from palate.stages.doctor.memory import Memory
 from palate.stages.doctor.places import REWARD_MODEL, place_of, promised, stage_name
 from palate.stages.doctor.verdicts import Exam, attempt, counted, ok, warning
+from palate.stages.memory import Memory
 from palate.stages.pretrain import pieces
 from palate.store import formats
 

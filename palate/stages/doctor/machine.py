@@ -14,6 +14,7 @@ import transformers
 from palate.algorithms import sft
 from palate.batches.padding import response_mask
 from palate.config.common import OptimizerConfig, PromptConfig
+from palate.config.load import database_url
 from palate.config.stages import ArchitectureConfig
 from palate.interfaces import Loss, Outputs
 from palate.models.build import build_causal_lm, train_tokenizer
@@ -94,6 +95,10 @@ def _disk(root: Path) -> Exam[None]:
 def _database(root: Path) -> Exam[None]:
     """Open the database of this root, or a new one beside where it will be."""
     path = root / "palate.db"
+    if not (url := database_url(root)).startswith("sqlite:"):
+        Store(url).close()
+        yield ok("the database that PALATE_DATABASE names opens")
+        return
     if path.is_file():
         Store(f"sqlite:///{path}").close()
         yield ok(f"database {path} opens")

@@ -11,7 +11,7 @@ from palate.batches.groups import token_group
 from palate.batches.padding import padded, response_mask
 from palate.config.common import ComputeConfig, PromptConfig
 from palate.config.onpolicy import AnyOnPolicyConfig
-from palate.feedback.functions import parse_function
+from palate.feedback.functions import blame, parse_function
 from palate.interfaces import Rollout, Scorer
 from palate.maths.kl import k1
 from palate.maths.reductions import masked_sum
@@ -45,8 +45,7 @@ def guarded(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         last = traceback.extract_tb(error.__traceback__)[-1]
         if isinstance(error, DataError | ValueError | OSError) and last.filename.startswith(_OURS):
             raise
-        place = f"{last.filename}, line {last.lineno}"
-        raise ValueError(f"{place}: {type(error).__name__}: {error}") from error
+        raise ValueError(blame(error)) from error
 
 
 def is_function(spec: str) -> bool:

@@ -16,6 +16,7 @@ from palate.store.formats.read import (
     read_prompts,
     read_texts,
     read_unpaired,
+    row_of,
 )
 from palate.store.formats.split import split_by_prompt
 from palate.store.formats.write import (
@@ -53,6 +54,7 @@ __all__ = [
     "read_texts",
     "read_unpaired",
     "record_row",
+    "row_of",
     "sharegpt_rows",
     "split_by_prompt",
     "ultrafeedback_rows",

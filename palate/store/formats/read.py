@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from palate.records import (
     Demonstration,
@@ -11,9 +11,10 @@ from palate.records import (
     JudgedGroup,
     PreferenceGroup,
     Prompt,
+    Record,
     Unpaired,
 )
-from palate.store.errors import BadRows, RowError, parsed_rows, refuse
+from palate.store.errors import BadRows, RowError, Skipped, parsed_rows, refuse
 from palate.store.formats import foreign, parse, preferences
 from palate.store.formats.fields import prompt, text
 from palate.store.rows import read_document, read_rows
@@ -57,7 +58,7 @@ def read_unpaired(
     source: str, *, split: str = "train", bad_rows: BadRows = refuse
 ) -> Iterator[Unpaired]:
     """Single responses with a `label` that says whether they are desirable."""
-    return _read(UNPAIRED, source, split, bad_rows)
+    return _read((*UNPAIRED, _PAIRED), source, split, bad_rows)
 
 
 def read_groups(
@@ -110,6 +111,21 @@ def read_texts(
     return (document for document in texts if document.strip())
 
 
+def row_of(record: Record, source: str) -> int:
+    """The row of a file where a record stands; 0 where that cannot be told."""
+    formats = _FORMATS.get(type(record))
+    if formats is None or not Path(source).is_file():
+        return 0
+    rows = read_rows(source, split="train", bad_rows=Skipped())
+    parsed = parsed_rows(
+        rows,
+        lambda row: _format_of(row, formats).parse(row),
+        source=source,
+        bad_rows=Skipped(),
+    )
+    return next((number for number, found in parsed if found == record), 0)
+
+
 def _read(formats: Sequence[Format[T]], source: str, split: str, bad_rows: BadRows) -> Iterator[T]:
     rows = read_rows(source, split=split, bad_rows=bad_rows)
 
@@ -131,7 +147,9 @@ def _format_of(row: Row, formats: Sequence[Format[T]]) -> Format[T]:
         f"and the nearest format is {near.name} ({', '.join(near.needs)})",
         field=missing[0],
         remedy="rename or add fields; known are "
-        + "; ".join(f"{format.name} ({', '.join(format.needs)})" for format in formats),
+        + "; ".join(
+            f"{format.name} ({', '.join(format.needs)})" for format in formats if format != _PAIRED
+        ),
     )
 
 
@@ -184,3 +202,23 @@ GROUPS = (
     Format("groups", ("prompt", "responses"), parse.group),
     Format("token groups", ("prompt_ids", "responses"), parse.group),
 )
+
+
+def _refuse_pair(row: Row) -> Unpaired:
+    del row
+    raise RowError(
+        "is a pair, and what is wanted are single responses with a label",
+        field="chosen",
+        remedy='set loss = "sigmoid", which learns from pairs, or write every response as a row '
+        "of its own: prompt, completion and label (true or false)",
+    )
+
+
+_PAIRED = Format("pairs", ("chosen", "rejected"), _refuse_pair)
+_FORMATS: dict[type[Record], Sequence[Format[Any]]] = {
+    Prompt: PROMPTS,
+    Demonstration: DEMONSTRATIONS,
+    PreferenceGroup: PREFERENCES,
+    Unpaired: UNPAIRED,
+    Group: GROUPS,
+}

@@ -107,6 +107,9 @@ def submit(
 def undo(connection: Connection, project: int, person: int, *, now: float) -> str:
     """Reopen the last answered or skipped question of a person, and give its id."""
     member = member_of(connection, project, person)
+    task = task_of(connection, project)
+    if task.compare == "policies":
+        raise Refused("no_undo_in_arena")
     row = connection.execute(
         select(AssignmentRow)
         .where(
@@ -121,7 +124,6 @@ def undo(connection: Connection, project: int, person: int, *, now: float) -> st
     ).one_or_none()
     if row is None:
         raise Refused("nothing_to_undo")
-    task = task_of(connection, project)
     skipped = row.state == "skipped"
     if row.purpose == "ordinary":
         _retract(connection, row, person)

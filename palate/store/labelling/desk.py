@@ -8,8 +8,10 @@ from typing import Self
 
 from sqlalchemy import Connection, event, insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DataError
 
 from palate.store.connection import for_writing, open_engine
+from palate.store.labelling.errors import Refused
 from palate.store.schema import AuditRow, Body
 
 
@@ -41,7 +43,7 @@ class Desk:
     @contextmanager
     def reading(self) -> Generator[Connection]:
         """A transaction that reads."""
-        with self._engine.begin() as connection:
+        with _storable(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
@@ -51,11 +53,21 @@ class Desk:
         SQLite has one writer: threads queue for it here, in order, instead of polling its lock.
         """
         if self._engine.dialect.name == "sqlite":
-            with self._turn, self._writer.begin() as connection:
+            with _storable(), self._turn, self._writer.begin() as connection:
                 yield connection
         else:
-            with self._writer.begin() as connection:
+            with _storable(), self._writer.begin() as connection:
                 yield connection
+
+
+@contextmanager
+def _storable() -> Generator[None]:
+    """Refuses what a column cannot hold: PostgreSQL no NUL in a text, neither of them an integer of
+    any size."""
+    try:
+        yield
+    except (DataError, OverflowError) as error:
+        raise Refused("not_storable") from error
 
 
 def _write_through(connection: DBAPIConnection, _: object) -> None:

@@ -7,7 +7,7 @@ import itertools
 import random
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
 from palate.maths.seeds import seed
 from palate.records import Answer, Group, LabelTask
@@ -40,14 +40,20 @@ def save_task(connection: Connection, project: int, task: LabelTask) -> None:
         return
     before = LabelTask.model_validate(row.body)
     values: dict[str, object] = {"body": body}
-    if (before.kind, before.pairs_per_group) != (task.kind, task.pairs_per_group):
+    if _asked(before) != _asked(task):
         _forget_items(connection, project)
         values |= {"enqueued": 0, "items": 0}
+    elif before.arms and not task.arms:
+        values |= {"enqueued": 0}  # look for what was not picked, from the start
     elif before.overlap != task.overlap:
         ordinary = (ItemRow.project_id == project, ItemRow.purpose == "ordinary")
         still = ItemRow.taken < task.overlap
         connection.execute(update(ItemRow).where(*ordinary).values(open=still))
     connection.execute(update(TaskRow).where(TaskRow.project_id == project).values(values))
+
+
+def _asked(task: LabelTask) -> tuple[str, int, str]:
+    return task.kind, task.pairs_per_group, task.compare
 
 
 def _forget_items(connection: Connection, project: int) -> None:
@@ -58,7 +64,8 @@ def _forget_items(connection: Connection, project: int) -> None:
 
 
 def enqueue(connection: Connection, project: int) -> int:
-    """Make the items of the next groups and count them; 0 when every group has its items."""
+    """Make the items of the next groups and count them; 0 when every group has its items, or arms
+    pick them."""
     row = connection.execute(
         select(TaskRow).where(TaskRow.project_id == project).with_for_update(key_share=True)
     ).one_or_none()
@@ -66,6 +73,8 @@ def enqueue(connection: Connection, project: int) -> int:
         save_task(connection, project, LabelTask())
         return enqueue(connection, project)
     task = LabelTask.model_validate(row.body)
+    if task.arms:
+        return 0
     added = 0
     enqueued = row.enqueued
     last = queries.last_position(connection, GroupRow, project)
@@ -88,8 +97,7 @@ def add_items(
     expected: Answer | None = None,
 ) -> int:
     """Add (group id, responses shown) as items and count them."""
-    last = select(func.max(ItemRow.position)).where(ItemRow.project_id == project)
-    first = (connection.scalar(last) or 0) + 1
+    first = next_position(connection, project)
     rows = [
         {
             "project_id": project,
@@ -109,34 +117,54 @@ def add_items(
     return len(rows)
 
 
+def next_position(connection: Connection, project: int) -> int:
+    """Where the next item will be."""
+    last = select(func.max(ItemRow.position)).where(ItemRow.project_id == project)
+    return (connection.scalar(last) or 0) + 1
+
+
 def _questions(
     connection: Connection, project: int, task: LabelTask, after: int, to: int
 ) -> list[tuple[str, Sequence[int]]]:
     policies: dict[str, list[str]] = {}
+    has_items = exists(
+        select(ItemRow.position).where(
+            ItemRow.project_id == project,
+            ItemRow.group_id == GroupRow.id,
+            ItemRow.purpose == "ordinary",
+        )
+    )
     for id, policy in connection.execute(
         select(ResponseRow.group_id, ResponseRow.policy)
         .join(GroupRow)
         .where(GroupRow.project_id == project, GroupRow.position > after, GroupRow.position <= to)
+        .where(~has_items)
         .order_by(GroupRow.position, ResponseRow.index)
     ):
         policies.setdefault(id, []).append(policy)
     return [
         (id, shown)
         for id, written in policies.items()
-        if not any(policy.startswith((BY_PERSON, BY_OWNER)) for policy in written)
-        for shown in shown_together(task, id, len(written))
+        for shown in shown_together(task, id, written)
     ]
 
 
-def shown_together(task: LabelTask, group: str, k: int) -> list[tuple[int, ...]]:
-    """The sets of responses that are asked about: random pairs of a group, or all k at once.
+def shown_together(task: LabelTask, group: str, policies: Sequence[str]) -> list[tuple[int, ...]]:
+    """The sets of responses that are asked about: random pairs of a group, or all at once.
 
-    >>> shown_together(LabelTask(kind="ranking"), "g", 3)
+    Nothing is asked about a group in which a person wrote, because it is itself an answer.
+
+    >>> shown_together(LabelTask(kind="ranking"), "g", ["sft", "dpo", "dpo"])
     [(0, 1, 2)]
     """
+    if any(policy.startswith((BY_PERSON, BY_OWNER)) for policy in policies):
+        return []
+    k = len(policies)
     if task.kind == "rating" or (task.kind == "ranking" and k > 1):
         return [tuple(range(k))]
     pairs = list(itertools.combinations(range(k), 2))
+    if task.compare == "policies":
+        pairs = [(i, j) for i, j in pairs if policies[i] != policies[j]]
     if 0 < task.pairs_per_group < len(pairs):
         pairs = random.Random(seed(0, "pairs", group)).sample(pairs, task.pairs_per_group)
     return pairs if task.kind == "pairwise" else []

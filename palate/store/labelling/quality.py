@@ -3,7 +3,7 @@
 import itertools
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
@@ -23,6 +23,7 @@ from palate.store.schema import (
 
 NEWEST = 5000
 """Answers that are looked at."""
+_PAGE = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +180,17 @@ def _habits(mine: list[Vote], lengths: dict[tuple[str, int], int], checks: list[
     )
 
 
+def _runs(positions: Sequence[int]) -> list[tuple[int, int]]:
+    """Increasing numbers as (first, last) of what follows without a gap, at most 400 at a time."""
+    runs: list[tuple[int, int]] = []
+    for position in positions:
+        if runs and runs[-1][1] == position - 1 and position - runs[-1][0] < _PAGE:
+            runs[-1] = (runs[-1][0], position)
+        else:
+            runs.append((position, position))
+    return runs
+
+
 def judged_by_people(
     connection: Connection, project: int, *, limit: int
 ) -> list[tuple[Group, tuple[Judgement, ...]]]:
@@ -195,8 +207,8 @@ def judged_by_people(
         GroupRow.project_id == project, GroupRow.id.in_(newest)
     )
     pages = [
-        queries.judged_page(connection, project, position - 1, position)
-        for position in connection.scalars(positions.order_by(GroupRow.position)).all()
+        queries.judged_page(connection, project, first - 1, last)
+        for first, last in _runs(connection.scalars(positions.order_by(GroupRow.position)).all())
     ]
     return [
         (group, tuple(j for j in said if j.judge.startswith(BY_PERSON)))

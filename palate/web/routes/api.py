@@ -3,56 +3,54 @@
 Described at `/api/openapi.json`. A token reads, or reads and writes; its judgements carry its name.
 """
 
-from typing import Annotated, Generic, TypeVar
+import json
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import Field
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 
-from palate.records import Group, Judgement, Record
+from palate.records import Group, Judgement
 from palate.store import queries
 from palate.store.errors import DataError
 from palate.store.labelling import accounts
 from palate.store.labelling.accounts import Token
 from palate.store.labelling.items import project_name
 from palate.store.schema import GroupRow, JudgementRow
+from palate.web.messages import MOST, Added, Mistakes, NewGroups, NewJudgements, Page, Problem
 from palate.web.visitor import DeskHere, limited
 
-router = APIRouter(prefix="/api/projects/{project}", tags=["projects"])
 BY_PROGRAM = "api:"
 """The prefix of the judges that are programs."""
-_MOST = 400
 _bearer = HTTPBearer(auto_error=False, description="A token from the project's People page.")
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-T = TypeVar("T")
+class AsciiJson(JSONResponse):
+    """JSON that can carry every stored text: half of a surrogate pair only exists as an escape."""
+
+    def render(self, content: object) -> bytes:
+        """The body."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
-class Page(Record, Generic[T]):
-    """Some records in order; `next` is the `after` of the following page, 0 at the end."""
-
-    records: tuple[T, ...]
-    next: int
-
-
-class NewGroups(Record):
-    """Groups to add; those that are there already stay as they are."""
-
-    groups: tuple[Group, ...] = Field(max_length=_MOST)
-
-
-class NewJudgements(Record):
-    """Judgements to add; `judge` is replaced by the token's name."""
-
-    judgements: tuple[Judgement, ...] = Field(max_length=_MOST)
-
-
-class Added(Record):
-    """How many records were new."""
-
-    added: int
+router = APIRouter(
+    prefix="/api/projects/{project}",
+    tags=["projects"],
+    default_response_class=AsciiJson,
+    responses={
+        400: {
+            "model": Problem,
+            "description": "No JSON, or a judgement about nothing that is here",
+        },
+        401: {"model": Problem, "description": "The token is missing or not valid"},
+        403: {"model": Problem, "description": "The token does not allow that"},
+        404: {"model": Problem, "description": "The token is for another project"},
+        422: {"model": Mistakes, "description": "The request does not fit this description"},
+        429: {"model": Problem, "description": "Too many requests in a minute"},
+    },
+)
 
 
 def reader(request: Request, project: int, desk: DeskHere, bearer: Bearer) -> Token:
@@ -89,7 +87,7 @@ def groups(project: int, held: Reader, desk: DeskHere, after: After = 0) -> Page
     """Groups in the order in which they were added."""
     with desk.reading() as connection:
         last = queries.last_position(connection, GroupRow, project)
-        to = min(after + _MOST, last)
+        to = min(after + MOST, last)
         found = queries.group_page(connection, project, after, to)
     return Page[Group](records=tuple(found), next=to if to < last else 0)
 
@@ -107,7 +105,7 @@ def judgements(project: int, held: Reader, desk: DeskHere, after: After = 0) -> 
     """Judgements that no other one supersedes, in the order in which they were added."""
     with desk.reading() as connection:
         last = queries.last_position(connection, JudgementRow, project)
-        to = min(after + _MOST, last)
+        to = min(after + MOST, last)
         found = queries.judgement_page(connection, project, after, to)
     return Page[Judgement](records=tuple(found), next=to if to < last else 0)
 

@@ -14,11 +14,12 @@ from palate.store.labelling.checks import Feedback
 from palate.store.labelling.errors import Refused
 from palate.store.labelling.items import BY_PERSON
 from palate.web import forms
+from palate.web.asking import fill
 from palate.web.difference import Piece, differences
 from palate.web.leaks import names_its_author
 from palate.web.pages import go_to, page
 from palate.web.strings import text
-from palate.web.visitor import Annotator, DeskHere, Form, Inside, word
+from palate.web.visitor import Annotator, DeskHere, Form, Inside, whole
 
 router = APIRouter(prefix="/projects/{project}")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -60,16 +61,14 @@ def leaking(asked: Assignment) -> tuple[int, ...]:
 
 
 @router.get("/label")
-def show(request: Request, here: Annotator, desk: DeskHere, told: str = "") -> Response:
+def show(
+    request: Request, here: Annotator, desk: DeskHere, told: str = "", voted: str = ""
+) -> Response:
     """The person's current question, else the next one."""
-    person, project = here.person.id, here.project.id
     try:
-        with desk.writing() as connection:
-            if here.project.role == "owner":
-                accounts.join(connection, project, person, "owner", now=desk.clock())
-            id = lease.claim(connection, project, person, now=desk.clock())
-            asked = id and answers.assignment(connection, project, person, id)
-            progress = review.progress(connection, project, person)
+        asked, progress = _claimed(desk, here)
+        if not asked and fill(desk, here.project.id):
+            asked, progress = _claimed(desk, here)
     except Refused as refused:
         if refused.reason != "paused":
             raise
@@ -77,7 +76,28 @@ def show(request: Request, here: Annotator, desk: DeskHere, told: str = "") -> R
         return page("paused", request, here.visitor, inside=here, reason=reason)
     if not asked:
         return page("finished", request, here.visitor, inside=here, progress=progress)
-    return question(request, here, asked, progress=progress, told=told)
+    named = _named(desk, here, voted) if asked.task.compare == "policies" and voted else ()
+    return question(request, here, asked, progress=progress, told=told, named=named)
+
+
+def _named(desk: Desk, here: Inside, id: str) -> tuple[tuple[str, str], ...]:
+    """(letter, policy) of a question that the person has voted on: never before."""
+    with desk.reading() as connection:
+        asked = answers.assignment(connection, here.project.id, here.person.id, id)
+    if asked.state != "answered" or asked.purpose != "ordinary":
+        return ()
+    policies = [asked.group.responses[index].policy for index in asked.order]
+    return tuple(zip(LETTERS, policies, strict=False))
+
+
+def _claimed(desk: Desk, here: Inside) -> tuple[Assignment | None, review.Progress]:
+    person, project = here.person.id, here.project.id
+    with desk.writing() as connection:
+        if here.project.role == "owner":
+            accounts.join(connection, project, person, "owner", now=desk.clock())
+        id = lease.claim(connection, project, person, now=desk.clock())
+        asked = answers.assignment(connection, project, person, id) if id else None
+        return asked, review.progress(connection, project, person)
 
 
 def question(
@@ -87,6 +107,7 @@ def question(
     *,
     progress: review.Progress,
     told: str = "",
+    named: tuple[tuple[str, str], ...] = (),
     problem: str = "",
     status: int = 200,
 ) -> Response:
@@ -104,6 +125,7 @@ def question(
         skips=forms.SKIPS,
         progress=progress,
         minutes=math.ceil(progress.remaining * progress.seconds_each / 60),
+        named=named,
         told=told if told in ("right", "equal") or told in LETTERS else "",
         problem=problem,
     )
@@ -128,7 +150,6 @@ def _pause_reason(desk: Desk, here: Inside) -> str:
 def submit(request: Request, here: Annotator, desk: DeskHere, form: Form, id: str) -> Response:
     """Take an answer or a skip, and go on to the next question."""
     person, project = here.person.id, here.project.id
-    revision = word(form, "revision")
     with desk.writing() as connection:
         asked = answers.assignment(connection, project, person, id)
         try:
@@ -145,7 +166,7 @@ def submit(request: Request, here: Annotator, desk: DeskHere, form: Form, id: st
             person,
             id,
             answer.model_copy(update={"flagged": leaking(asked)}),
-            revision=int(revision) if revision.isdigit() else -1,
+            revision=whole(form, "revision", default=-1),
             now=desk.clock(),
         )
     return go_to(f"/projects/{project}/label{_told(asked, feedback)}")
@@ -153,7 +174,7 @@ def submit(request: Request, here: Annotator, desk: DeskHere, form: Form, id: st
 
 def _told(asked: Assignment, feedback: Feedback | None) -> str:
     if feedback is None:
-        return ""
+        return f"?voted={asked.id}" if asked.task.compare == "policies" else ""
     if feedback.agreed:
         return "?told=right"
     match feedback.preferred:
@@ -166,7 +187,6 @@ def _told(asked: Assignment, feedback: Feedback | None) -> str:
 @router.post("/assignments/{id}/draft")
 def draft(here: Annotator, desk: DeskHere, form: Form, id: str) -> Response:
     """Keep an unfinished answer."""
-    revision = word(form, "revision")
     with desk.writing() as connection:
         answers.save_draft(
             connection,
@@ -174,7 +194,7 @@ def draft(here: Annotator, desk: DeskHere, form: Form, id: str) -> Response:
             here.person.id,
             id,
             forms.read_draft(form),
-            revision=int(revision) if revision.isdigit() else -1,
+            revision=whole(form, "revision", default=-1),
         )
     return Response(status_code=204)
 

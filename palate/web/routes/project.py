@@ -19,7 +19,7 @@ from palate.store.labelling.errors import Refused
 from palate.store.labelling.items import BY_OWNER
 from palate.store.runs import RunDir, StageDir
 from palate.web.pages import go_to, page
-from palate.web.visitor import RANKS, DeskHere, Form, Inside, Owner, word
+from palate.web.visitor import RANKS, DeskHere, Form, Inside, Owner, whole, word, words
 
 router = APIRouter(prefix="/projects/{project}")
 _INVITATION_SECONDS = 7 * 24 * 3600.0
@@ -87,8 +87,10 @@ def _task(form: FormData) -> LabelTask:
             value = word(form, name)
             lines = tuple(line.strip() for line in value.splitlines() if line.strip())
             values[name] = lines if name in _LISTS else value
+    if "arms" in form:
+        values["arms"] = tuple(arm for arm in words(form, "arms") if arm)
     if "steps" in values:
-        values["steps"] = int(str(values["steps"])) if str(values["steps"]).isdigit() else 0
+        values["steps"] = whole(form, "steps", default=0)
     return LabelTask.model_validate(values)
 
 

@@ -7,14 +7,17 @@ layer, b bytes per number of a matrix product (4, or 2 under bf16 autocast, whic
 of the weights), n copies of a chunk's logits and m of what trains, S of a model that is only there
 at the start:
 
-    peak = 4 P + 4 F + 4 R + max(4 S, 4 T + 8 T + 16 C + max(activations, cache, step))
-    activations = tokens ((L + 2) ((32 + 4 b) d + 4 b f) + 16 d)
-                  + 4 min(tokens, 1024) V n + (4 - b) P
+    peak = 4 P + 4 F + 4 R + max(4 S, 4 T + 8 T + 16 C + max(activations, cache, step)) + kernels
+    activations = h (tokens ((L + 2) ((32 + 4 b) d + 4 b f) + 16 d + L a row)
+                     + 4 min(tokens, 1024) V n) + (4 - b) P
     cache = b L cached_tokens c
     step = 4 (T + C) m
 
 A block keeps about 8 + b vectors of its width (norms stay fp32) and 4 of its feed-forward width;
-two more blocks' worth is in flight in the backward pass.
+two more blocks' worth is in flight in the backward pass. Attention as matrix products keeps the
+weights of every head, a bytes for each pair of a token and a column of its row. On a CPU, h is what
+the allocator holds for each byte in use, and `kernels` what compiled bf16 products keep; both are
+measured (`benchmarks/memory.py`). What the process holds before comes on top.
 """
 
 from dataclasses import dataclass
@@ -42,6 +45,7 @@ class Shape:
     feed_forward: int
     vocabulary: int
     cached: int
+    heads: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +53,8 @@ class Load:
     """What a stage has in memory: parameter counts by role, tokens by what they are kept for.
 
     `copies` only compute or wait: the reference, the certified weights of a hard KL
-    budget; `passing` models are gone before training begins. `tokens` is one micro-batch,
-    `cached_tokens` the rollouts generated at once.
+    budget; `passing` models are gone before training begins. `tokens` is one micro-batch
+    in rows of `row` tokens, `cached_tokens` the rollouts generated at once.
     """
 
     trained: int
@@ -59,7 +63,26 @@ class Load:
     reward: int = 0
     critic: int = 0
     tokens: int = 0
+    row: int = 0
     cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arithmetic:
+    """How a stage computes: bytes of a number in matrix products, and what that costs.
+
+    `attention_bytes` are kept per head, token and column of its row (0 for a fused kernel),
+    `held` is what the allocator holds for each byte of activations, `kernels` what compiled
+    products keep (bytes), `clones` how many copies of the trained numbers an optimizer step or a
+    checkpoint makes for a moment, `logits` how many of a chunk's logits there are at a time.
+    """
+
+    number_bytes: int
+    attention_bytes: int = 0
+    held: float = 1.0
+    kernels: float = 0.0
+    clones: float = 1.0
+    logits: int = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +96,13 @@ class Memory:
     reward: float
     critic: float
     working: float
+    kernels: float
 
     @property
     def peak(self) -> float:
         """All of it."""
         lasting = self.weights + self.gradients + self.moments
-        return lasting + self.copies + self.reward + self.critic + self.working
+        return lasting + self.copies + self.reward + self.critic + self.working + self.kernels
 
     @property
     def saved(self) -> float:
@@ -86,23 +110,16 @@ class Memory:
         return self.weights + 3 * (1.5 * self.moments + 0.75 * self.critic)
 
 
-def predicted_memory(
-    shape: Shape, load: Load, *, number_bytes: int, logit_copies: int, clones_trained: float
-) -> Memory:
-    """Bytes, by the formula above.
-
-    `logit_copies` is 3 for log-probabilities and 6 with entropies; `clones_trained` is how many
-    copies of the trained numbers an optimizer step or a checkpoint makes for a moment.
-    """
-    d, b = shape.width, number_bytes
+def predicted_memory(shape: Shape, load: Load, how: Arithmetic) -> Memory:
+    """Bytes, by the formula above."""
+    d, b = shape.width, how.number_bytes
     per_block = (32 + 4 * b) * d + 4 * b * shape.feed_forward
-    activations = (
-        load.tokens * ((shape.layers + 2) * per_block + 16 * d)
-        + 4 * min(load.tokens, _CHUNK) * shape.vocabulary * logit_copies
-        + (4 - b) * shape.parameters
-    )
+    attention = shape.layers * shape.heads * how.attention_bytes * load.row
+    kept = load.tokens * ((shape.layers + 2) * per_block + 16 * d + attention)
+    logits = 4 * min(load.tokens, _CHUNK) * shape.vocabulary * how.logits
+    activations = how.held * (kept + logits) + (4 - b) * shape.parameters
     cache = b * shape.layers * load.cached_tokens * shape.cached
-    step = 4 * (load.trained + load.critic) * clones_trained
+    step = 4 * (load.trained + load.critic) * how.clones
     adapters = load.trained if load.trained < shape.parameters else 0
     start = 4 * load.passing - (12 * load.trained + 16 * load.critic)
     return Memory(
@@ -113,6 +130,7 @@ def predicted_memory(
         reward=4 * load.reward,
         critic=16 * load.critic,
         working=max(activations, cache, step, start),
+        kernels=how.kernels,
     )
 
 
@@ -139,4 +157,5 @@ def shape_of(network: PreTrainedModel) -> Shape:
         feed_forward=max(max(parameter.shape) for parameter in matrices),
         vocabulary=config.vocab_size,
         cached=2 * groups * head_width,
+        heads=heads,
     )

@@ -4,25 +4,33 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
-from transformers import PreTrainedModel
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from palate.batches.groups import TokenGroup
+from palate.batches.groups import TokenGroup, token_group
 from palate.config.common import LoraConfig, StageConfig
 from palate.config.onpolicy import AnyOnPolicyConfig, PpoConfig
 from palate.config.stages import DpoConfig, PretrainConfig, RewardConfig, SftConfig
 from palate.models.adapters import add_adapter
-from palate.models.precision import has_fast_bf16, pick_device
-from palate.stages.doctor.memory import Load, Memory, Shape, predicted_memory, shape_of
+from palate.models.layout import largest_area
+from palate.models.precision import has_fast_bf16, pick_device, precision_on
+from palate.stages.context import StageContext
+from palate.stages.memory import Arithmetic, Load, Memory, Shape, predicted_memory, shape_of
+from palate.training.order import num_updates
 
 _LOGPROBS, _WITH_ENTROPY = 3, 6
+_SEEN = 2000  # groups that are laid out for the prediction
+_EVERY = 50  # updates between checkpoints of fixed data (training/fit.py's callers)
+_HELD = 1.25  # bytes that glibc's heap holds for each byte of activations, at the peak
+_KERNELS = 80 * 2**20  # bytes; oneDNN compiles and keeps 0.3 to 0.7 MiB per shape of a product
 
 
 def pretrain_memory(config: PretrainConfig, outline: PreTrainedModel, batch: int) -> Memory:
     """`pretrain` with `batch` rows per update."""
     shape = shape_of(outline)
     tokens = min(config.compute.micro_batch_tokens, batch * config.block_tokens)
-    load = Load(trained=shape.parameters, tokens=tokens)
-    return _predicted(config, shape, load, logit_copies=_LOGPROBS)
+    load = Load(trained=shape.parameters, tokens=tokens, row=config.block_tokens)
+    return _predicted(config, shape, load, logits=_LOGPROBS, checkpoints=True)
 
 
 def fixed_memory(
@@ -43,15 +51,16 @@ def fixed_memory(
         copies = policy.parameters if config.loss == "kto" else 0
         passing = policy.parameters
     batch = config.batch_rows if isinstance(config, SftConfig) else config.batch_groups
-    rows = [group.k * (len(group.prompt) + max(map(len, group.responses))) for group in groups]
     load = Load(
         trained=trained_by(config.lora, outline) or shape.parameters,
         copies=copies,
         passing=passing,
-        tokens=_micro_batch(config, max(rows, default=0), batch),
+        tokens=_micro_batch(config, groups, batch),
+        row=max((len(g.prompt) + max(map(len, g.responses)) for g in groups), default=0),
     )
     logits = 0 if isinstance(config, RewardConfig) else _LOGPROBS
-    return _predicted(config, shape, load, logit_copies=logits)
+    updates = num_updates(len(groups), batch=batch, epochs=config.epochs) if groups else _EVERY + 1
+    return _predicted(config, shape, load, logits=logits, checkpoints=updates > _EVERY)
 
 
 def online_memory(
@@ -85,17 +94,36 @@ def online_memory(
         reward=scorer,
         critic=critic,
         tokens=_micro_batch(
-            config, config.k * longest, -(-config.batch_prompts // config.minibatches)
+            config, _answered(prompts, config), -(-config.batch_prompts // config.minibatches)
         ),
+        row=longest,
         cached_tokens=min(config.sampling.rows, config.batch_prompts * config.k) * longest,
     )
-    return _predicted(config, shape, load, logit_copies=_WITH_ENTROPY)
+    checkpoints = config.steps > config.checkpoint_steps
+    return _predicted(config, shape, load, logits=_WITH_ENTROPY, checkpoints=checkpoints)
 
 
 def on_one_backbone(config: AnyOnPolicyConfig, reward: RewardConfig) -> bool:
     """Whether a reward model that a stage of the recipe makes will be an adapter on the policy's
     own backbone."""
     return bool(config.lora.rank and reward.lora.rank) and config.model == reward.model
+
+
+def outline_of(network: PreTrainedModel) -> PreTrainedModel:
+    """A network of the same configuration without memory for its weights."""
+    return outlined(network.config)
+
+
+def outlined(config: PreTrainedConfig) -> PreTrainedModel:
+    """A causal language model of a configuration, without memory for its weights."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def announce(context: StageContext, config: StageConfig, memory: Memory) -> None:
+    """Let a run compare with the process's memory, where that is what the stage computes in."""
+    if pick_device(config.compute.device).type == "cpu":
+        context.expect(memory.peak)
 
 
 def trained_by(lora: LoraConfig, outline: PreTrainedModel) -> int:
@@ -111,28 +139,38 @@ def _with_head(shape: Shape) -> Shape:
     return replace(shape, parameters=shape.backbone + shape.width)
 
 
-def _micro_batch(config: StageConfig, longest: int, batch: int) -> int:
-    """Tokens of the largest micro-batch; `longest` is a group's padded area, 0 when unknown."""
-    budget = config.compute.micro_batch_tokens
-    return max(longest, min(budget, batch * longest)) if longest else budget
+def _answered(prompts: Sequence[TokenGroup], config: AnyOnPolicyConfig) -> list[TokenGroup]:
+    """The groups of a step in which no response ends before it has to."""
+    response = (0,) * config.sampling.max_tokens
+    return [token_group(one.id, one.prompt, (response,) * config.k) for one in prompts]
 
 
-def _uses_bf16(config: StageConfig) -> bool:
-    """Whether the stage's matrix products run in bf16."""
-    asked = config.compute.precision
-    return asked == "bf16" or (
-        asked == "auto" and has_fast_bf16(pick_device(config.compute.device))
-    )
+def _micro_batch(config: StageConfig, groups: Sequence[TokenGroup], batch: int) -> int:
+    """Tokens, padding included, of the largest micro-batch when these groups come in order."""
+    budget, seen = config.compute.micro_batch_tokens, groups[:_SEEN]
+    areas = [
+        largest_area(seen[start : start + batch], budget=budget, layout="tree")
+        for start in range(0, len(seen), batch)
+    ]
+    return max(areas, default=budget)
 
 
-def _predicted(config: StageConfig, shape: Shape, load: Load, *, logit_copies: int) -> Memory:
-    on_cpu = pick_device(config.compute.device).type == "cpu"
-    return predicted_memory(
-        shape,
-        load,
-        number_bytes=2 if _uses_bf16(config) else 4,
-        logit_copies=logit_copies,
+def _predicted(
+    config: StageConfig, shape: Shape, load: Load, *, logits: int, checkpoints: bool
+) -> Memory:
+    device = pick_device(config.compute.device)
+    bf16 = precision_on(device, config.compute.precision) == "bf16"
+    on_cpu = device.type == "cpu"
+    # Softmax is fp32, and under bf16 its result is kept a second time for the product.
+    attention = (6 if bf16 else 4) if on_cpu and has_fast_bf16(device) else 0
+    how = Arithmetic(
+        number_bytes=2 if bf16 else 4,
+        attention_bytes=attention,
+        held=_HELD if on_cpu else 1.0,
+        kernels=_KERNELS if on_cpu and bf16 else 0.0,
         # A checkpoint clones weights and both moments in host memory; on a GPU the optimizer's
         # grouped step makes one temporary of each.
-        clones_trained=3 if on_cpu else 1,
+        clones=3 * checkpoints if on_cpu else 1,
+        logits=logits,
     )
+    return predicted_memory(shape, load, how)

@@ -1,0 +1,125 @@
+"""Predicted against measured peak memory of stages on a CPU, each in a process of its own.
+
+python benchmarks/memory.py [NAME ...]: a line per stage and size, then how many are within 15 %.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from measure import machine
+
+from palate.config.stages import ArchitectureConfig
+from palate.models.build import build_causal_lm, train_tokenizer
+from palate.models.load import save_policy
+from palate.worlds import cafe
+
+SIZES = {
+    "0.8M": ArchitectureConfig(
+        hidden_size=128, layers=2, heads=4, intermediate_size=512, vocabulary=2048, context=512
+    ),
+    "7M": ArchitectureConfig(
+        hidden_size=256, layers=6, heads=4, intermediate_size=1024, vocabulary=4096, context=512
+    ),
+    "29M": ArchitectureConfig(
+        hidden_size=512, layers=8, heads=8, intermediate_size=1536, vocabulary=8192, context=512
+    ),
+    "64M": ArchitectureConfig(
+        hidden_size=768, layers=8, heads=12, intermediate_size=2048, vocabulary=8192, context=512
+    ),
+}
+DATA = "data=cafe:demonstrations:96 epochs=1 batch_rows=16"
+ONLINE = (
+    'prompts="cafe:prompts:64" steps=3 batch_prompts=8 reward=judge:cafe sampling.max_tokens=48'
+)
+STAGES = {
+    "sft": DATA,
+    "sft-lora": DATA + " lora.rank=8",
+    "sft-small": DATA + " compute.micro_batch_tokens=512",
+    "sft-long": "data=cafe:demonstrations:2000 epochs=1 batch_rows=16",
+    "dpo": "data={pairs} epochs=1 batch_groups=8",
+    "reward": "data={pairs} epochs=1 batch_groups=8 held_out_fraction=0",
+    "ppo": ONLINE,
+    "grpo": ONLINE + " k=4",
+    "grpo-lora": ONLINE + " k=4 lora.rank=8",
+}
+CASES = [
+    *(("sft", size) for size in SIZES),
+    ("sft-long", "0.8M"),
+    ("sft-small", "29M"),
+    ("sft-lora", "29M"),
+    ("dpo", "7M"),
+    ("dpo", "29M"),
+    ("reward", "7M"),
+    ("ppo", "0.8M"),
+    ("ppo", "7M"),
+    ("grpo", "7M"),
+    ("grpo", "29M"),
+    ("grpo-lora", "29M"),
+]
+TOLERANCE = 0.15
+
+
+def prepare(folder: Path) -> None:
+    """Random models of every size, and preferences between answers of the embedded world."""
+    documents = cafe.corpus(2000, seed=0)
+    for name, architecture in SIZES.items():
+        tokenizer = train_tokenizer(documents, vocabulary=architecture.vocabulary, chat="palate")
+        network = build_causal_lm(architecture, tokenizer, seed=0)
+        save_policy(network, tokenizer, folder / name, prompt_format="chat")
+    good, other = (
+        [row.model_dump(mode="json") for row in cafe.demonstrations(96, seed=seed)]
+        for seed in (1, 2)
+    )
+    pairs = [
+        {
+            "prompt": one["messages"][0]["content"],
+            "chosen": one["messages"][-1]["content"],
+            "rejected": two["messages"][-1]["content"] + " Really.",
+        }
+        for one, two in zip(good, other, strict=True)
+    ]
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+
+
+def measured(folder: Path, stage: str, size: str) -> dict[str, float]:
+    """Predicted and peak MiB of one stage."""
+    words = STAGES[stage].format(pairs=folder / "pairs.jsonl").split()
+    run = f"{stage}-{size}".replace(".", "_")
+    verb = stage.partition("-")[0]
+    command = [sys.executable, "-m", "palate", verb, "--run", run, "--root", str(folder)]
+    model = f"model={folder / size}"
+    subprocess.run([*command, model, *words], check=True, stdout=subprocess.DEVNULL)
+    (timing,) = (folder / "runs" / run).glob("*/timing.json")
+    return json.loads(timing.read_text())
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="stage or stage-size, all by default")
+    names = parser.parse_args().names
+    print(machine())
+    print(f"{'stage':<12}{'size':>8}{'predicted':>12}{'measured':>12}{'ratio':>8}   MiB")
+    near = total = 0
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        prepare(folder)
+        for stage, size in CASES:
+            if names and not {stage, f"{stage}-{size}"} & set(names):
+                continue
+            took = measured(folder, stage, size)
+            predicted, peak = took["predicted_memory_mib"], took["peak_memory_mib"]
+            near, total = near + (abs(predicted / peak - 1) <= TOLERANCE), total + 1
+            print(
+                f"{stage:<12}{size:>8}{predicted:>12.0f}{peak:>12.0f}{predicted / peak:>8.2f}",
+                flush=True,
+            )
+    print(f"{near} of {total} within {TOLERANCE:.0%}")
+
+
+if __name__ == "__main__":
+    main()
