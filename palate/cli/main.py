@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -10,6 +10,23 @@ from rich.markup import escape
 
 from palate import __version__
 from palate.cli.guard import FAILURE, guard
+from palate.cli.options import (
+    HERE,
+    Database,
+    Debug,
+    JsonFile,
+    Judges,
+    Overrides,
+    Project,
+    RecipeFile,
+    Root,
+    Stage,
+    Words,
+    database_url,
+    names_and_overrides,
+    recipe_and_overrides,
+)
+from palate.config.exchange import Format, Kind, OnBadRow, Weights
 from palate.config.objectives import PLACED
 
 app = typer.Typer(
@@ -36,55 +53,6 @@ STAGE_VERBS = {
     "evaluate": "Policies against a baseline, with intervals, KL and length.",
     "report": "One self-contained HTML page about a run.",
 }
-
-Words = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="RECIPE.toml KEY=VALUE", help="A recipe and overrides."),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="STAGE.KEY=VALUE", help="Overrides such as ppo.kl.coef=0.1."),
-]
-RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="The recipe.")]
-Stage = Annotated[str, typer.Argument(metavar="STAGE", help="A stage, such as ppo.")]
-Root = Annotated[Path, typer.Option("--root", help="Folder of runs/ and palate.db.")]
-Project = Annotated[str, typer.Option("--project", help="Project in the database (a run's name).")]
-Database = Annotated[
-    str,
-    typer.Option(
-        "--database",
-        help="Database URL; empty: PALATE_DATABASE, else palate.db of the root.",
-    ),
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
-Kind = Literal["groups", "preferences"]
-Format = Literal[
-    "preference",
-    "graded",
-    "prompt-completion",
-    "messages",
-    "prompt-only",
-    "unpaired",
-    "ranking",
-    "hh",
-    "alpaca",
-    "sharegpt",
-    "helpsteer",
-    "ultrafeedback",
-    "oasst",
-    "groups",
-    "preferences",
-    "judgements",
-]
-Judges = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--judges",
-        help="Whose judgements: people, models, simulated, imported, all, or a name such as "
-        "person:ann or 'person:*'; may be repeated.",
-    ),
-]
-HERE = Path()
 
 
 def main() -> None:
@@ -135,7 +103,7 @@ def _stage_verb(name: str) -> Callable[..., None]:
         with guard(debug=debug):
             from palate.config.load import load_head, load_stage, number_of, table_of
 
-            recipe, overrides = _recipe_and_overrides(words or [])
+            recipe, overrides = recipe_and_overrides(words or [])
             chosen = table_of(name, recipe, table)
             config = load_stage(chosen, recipe, overrides)
             head = load_head(recipe)
@@ -191,7 +159,7 @@ def chat(
         from palate.config.common import SamplingConfig
         from palate.config.load import load_section
 
-        models, overrides = _names_and_overrides(words)
+        models, overrides = names_and_overrides(words)
         if len(models) not in (1, 2):
             raise ValueError(f"chat takes one model or two, not {len(models)}")
         sampling = load_section(SamplingConfig(), overrides)
@@ -207,7 +175,7 @@ def import_(
     project: Project,
     kind: Annotated[Kind, typer.Option("--kind", help="What the rows are.")] = "preferences",
     bad_rows: Annotated[
-        Literal["refuse", "skip"], typer.Option("--bad-rows", help="Stop, or list and go on.")
+        OnBadRow, typer.Option("--bad-rows", help="Stop, or list and go on.")
     ] = "refuse",
     preview: Annotated[
         bool, typer.Option("--preview", help="Read all of it, change nothing, say what is wrong.")
@@ -226,7 +194,7 @@ def import_(
         exchange.import_file(
             source,
             project=project,
-            url=_url(database, root),
+            url=database_url(database, root),
             kind=kind,
             console=Console(),
             bad_rows=bad_rows,
@@ -240,9 +208,7 @@ def export(
     format: Annotated[Format, typer.Option("--format", help="What to write.")],
     out: Annotated[Path, typer.Option("--out", help="File to write (.jsonl or .parquet).")],
     judges: Judges = None,
-    weights: Annotated[
-        Literal["reliability", "equal"], typer.Option("--weights", help="How votes weigh.")
-    ] = "reliability",
+    weights: Annotated[Weights, typer.Option("--weights", help="How votes weigh.")] = "reliability",
     held_out: Annotated[
         float, typer.Option("--held-out", min=0, max=0.9, help="Fraction of prompts to hold out.")
     ] = 0.0,
@@ -266,7 +232,7 @@ def export(
             seed=seed,
             license=license,
         )
-        url = _url(database, root)
+        url = database_url(database, root)
         exchange.export_project(selection, format=format, out=out, url=url, console=Console())
 
 
@@ -287,7 +253,7 @@ def label(
         typer.Option("--webhook-secret", metavar="FILE", help="The secret that signs it."),
     ] = None,
     root: Root = HERE,
-    database: Annotated[str, typer.Option("--db", "--database", help="Database URL.")] = "",
+    database: Database = "",
     debug: Debug = False,
 ) -> None:
     """Let people judge responses in a browser."""
@@ -300,7 +266,7 @@ def label(
             if address.token:
                 typer.echo(f"first-run token: {address.token} (for the first account, for a day)")
 
-        url = _url(database, root)
+        url = database_url(database, root)
         serve(
             url,
             project=project,
@@ -320,7 +286,7 @@ def config(stage: Stage, words: Words = None, *, debug: Debug = False) -> None:
         from palate.config.load import load_stage
         from palate.config.render import to_toml
 
-        typer.echo(to_toml(load_stage(stage, *_recipe_and_overrides(words or []))), nl=False)
+        typer.echo(to_toml(load_stage(stage, *recipe_and_overrides(words or []))), nl=False)
 
 
 @app.command(rich_help_panel="Look")
@@ -338,7 +304,7 @@ def doctor(words: Words = None, *, root: Root = HERE, debug: Debug = False) -> N
     with guard(debug=debug):
         from palate.config.load import load_recipe
 
-        recipe, overrides = _recipe_and_overrides(words or [])
+        recipe, overrides = recipe_and_overrides(words or [])
         if overrides and not recipe:
             raise ValueError(f"{overrides[0]}: an override changes a recipe; name the recipe too")
         loaded = load_recipe(recipe, overrides) if recipe else None
@@ -354,9 +320,7 @@ def seeds(
     ],
     *,
     root: Root = HERE,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Also write the numbers there.")
-    ] = None,
+    json_file: JsonFile = None,
     debug: Debug = False,
 ) -> None:
     """Combine runs of one recipe under different seeds: means, and the spread between runs."""
@@ -377,9 +341,7 @@ def verify(
     algorithm: Annotated[
         str, typer.Option("--algorithm", metavar="MODULE:NAME", help="Test your own Algorithm.")
     ] = "",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Also write the numbers there.")
-    ] = None,
+    json_file: JsonFile = None,
     debug: Debug = False,
 ) -> None:
     """Prove the trainers on problems whose optimum is known in closed form."""
@@ -400,22 +362,3 @@ def verify(
 def _exit_unless(well: bool) -> None:
     if not well:
         raise typer.Exit(FAILURE)
-
-
-def _url(database: str, root: Path) -> str:
-    from palate.config.load import database_url
-
-    return database_url(root, database)
-
-
-def _recipe_and_overrides(words: list[str]) -> tuple[Path | None, list[str]]:
-    files, overrides = _names_and_overrides(words)
-    strange = [word for word in files if not word.endswith(".toml")] or files[1:]
-    if strange:
-        raise ValueError(f"{strange[0]}: expected one recipe (a .toml file) and key=value words")
-    return (Path(files[0]) if files else None), overrides
-
-
-def _names_and_overrides(words: list[str]) -> tuple[list[str], list[str]]:
-    """Words with a `=` are overrides."""
-    return [word for word in words if "=" not in word], [word for word in words if "=" in word]

@@ -46,15 +46,14 @@ def repetition(tokens: Sequence[int], n: int = 4) -> float:
 
 
 def sequence_kl(
-    logprobs: Sequence[Sequence[float]],
-    baseline_logprobs: Sequence[Sequence[float]],
-    prompt_ids: Sequence[PromptId],
+    logprobs: Sequence[float], baseline_logprobs: Sequence[float], prompt_ids: Sequence[PromptId]
 ) -> Interval:
     """KL(policy || baseline) in nats per response, by k1 under the policy's own samples.
 
-    k1 = sum_t log pi(y_t) - log pi_ref(y_t), unclamped: its interval covers, k3's does not.
+    k1 = log pi(y) - log pi_ref(y) of a whole response, unclamped: its interval covers, k3's does
+    not.
     """
-    k1 = [math.fsum(p) - math.fsum(q) for p, q in zip(logprobs, baseline_logprobs, strict=True)]
+    k1 = [p - q for p, q in zip(logprobs, baseline_logprobs, strict=True)]
     return clustered_mean(k1, prompt_ids)
 
 

@@ -7,8 +7,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from palate.evaluation.results import CalibrationBin, RewardModelResult, RowResult
+from palate.evaluation.winrate import outcomes
 from palate.maths.statistics import (
     accuracy,
+    bin_of,
     calibration_null,
     expected_calibration_error,
     paired_win_rate,
@@ -78,7 +80,7 @@ def row_probe(
     rows: Sequence[str], better_scores: ArrayLike, worse_scores: ArrayLike
 ) -> tuple[RowResult, ...]:
     """Accuracy per row of the taste on matched pairs that differ in that row alone."""
-    right = np.heaviside(np.asarray(better_scores, float) - np.asarray(worse_scores, float), 0.5)
+    right = outcomes(better_scores, worse_scores)
     named = np.array(rows)
     results = []
     for name in dict.fromkeys(rows):
@@ -94,7 +96,7 @@ def reliability(
 
     Bins with fewer than two prompts have no interval and are left out.
     """
-    index = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    index = bin_of(confidence, BINS)
     bins = []
     for b in np.unique(index):
         members = np.flatnonzero(index == b).tolist()

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from palate.records import Group, Judgement, Preference, PreferenceGroup, preferences_of
+from palate.records import Group, Judgement, Preference, PreferenceGroup, Unpaired, preferences_of
 
 EQUAL: Mapping[str, float] = {}
 """No weights: every judge counts the same."""
@@ -62,3 +62,13 @@ def vote_weight(accuracy: float) -> float:
     Nitzan and Paroush 1982; between two values, and with independent errors.
     """
     return max(0.0, math.log(accuracy / (1 - accuracy)))
+
+
+def labelled(row: PreferenceGroup) -> list[Unpaired]:
+    """The chosen response of every preference as desirable, the rejected one as not."""
+    return [
+        Unpaired(prompt=row.group.prompt, response=row.group.responses[index], desirable=good)
+        for p in row.preferences
+        if p.probability > 0.5
+        for index, good in ((p.winner, True), (p.loser, False))
+    ]

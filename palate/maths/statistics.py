@@ -121,7 +121,8 @@ def bootstrap_mean(
     return Interval(float(sums.sum() / counts.sum()), float(low), float(high))
 
 
-def _bin(probabilities: Array, bins: int) -> NDArray[np.intp]:
+def bin_of(probabilities: Array, bins: int) -> NDArray[np.intp]:
+    """The bin of equal width over [0, 1], from 0, that each probability falls into."""
     return np.minimum((probabilities * bins).astype(np.intp), bins - 1)
 
 
@@ -132,7 +133,7 @@ def expected_calibration_error(
     (arXiv:1706.04599). Not 0 under perfect calibration: see `calibration_null`.
     """
     p, y = np.asarray(probabilities, np.float64), np.asarray(outcomes, np.float64)
-    gaps = np.bincount(_bin(p, bins), weights=p - y, minlength=bins)
+    gaps = np.bincount(bin_of(p, bins), weights=p - y, minlength=bins)
     return float(np.abs(gaps).sum() / len(p))
 
 

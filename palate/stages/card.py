@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from palate.evaluation.agreements import Agreement, agreement
+from palate.evaluation.agreements import RAW, Agreement, agreement
 from palate.evaluation.ballots import said
 from palate.evaluation.words import percent
 from palate.records import JudgeKind, Record, judge_kind
@@ -108,6 +108,6 @@ def _value(found: Agreement) -> str:
     if found.value is None:
         return found.undefined
     estimate, low, high = found.value
-    if found.statistic == "raw agreement":
+    if found.statistic == RAW:
         return f"{percent(estimate)} [{percent(low)}, {percent(high)}]"
     return f"{estimate:.3f} [{low:.3f}, {high:.3f}]"

@@ -1,33 +1,35 @@
 """`evaluate`: policies against a baseline on held-out prompts, by the true judge and the proxy."""
 
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import combinations, zip_longest
 
+from palate.batches.groups import TokenGroup
 from palate.config.stages import EvaluateConfig
-from palate.evaluation.policies import best_of_n_curve, mean_score, sequence_kl, writing
+from palate.evaluation.policies import mean_score, sequence_kl, writing
 from palate.evaluation.results import (
-    Answer,
-    AnswerScore,
-    BestOfN,
-    Comparison,
-    Difference,
     Evaluation,
     PolicyResult,
     RewardModelResult,
     RowResult,
-    Sample,
     Settings,
 )
 from palate.evaluation.rewards import bayes_accuracy, row_probe
-from palate.evaluation.winrate import Pairs, compare, outcomes, paired_difference
+from palate.evaluation.winrate import Pairs, compare
 from palate.interfaces import Scorer
 from palate.maths.seeds import seed
-from palate.maths.statistics import Interval, best_of_n_kl_bound
-from palate.records import Group, Prompt, PromptId, Response
+from palate.records import Group, Response
 from palate.stages import sources
+from palate.stages.answers import (
+    NO_ROWS,
+    Answers,
+    best_of,
+    best_of_each,
+    differences,
+    first,
+    over_taste,
+    side_by_side,
+    world_rows,
+)
 from palate.stages.context import EVALUATION, HELD_OUT, PROMPTS, TIMING, StageContext
 from palate.stages.policies import OpenPolicy, open_policy, open_scorer
 from palate.stages.reward import measured
@@ -37,32 +39,7 @@ from palate.store.runs import StageDir
 from palate.training.learner import read_all
 from palate.worlds import cafe
 
-_SAMPLES = 12
 _PROBE_PAIRS = 240
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
-    """What one policy wrote for every prompt, and what each judge gives it."""
-
-    name: str
-    groups: list[Group]
-    scores: dict[str, list[tuple[float, ...]]]
-    kl: Interval
-
-    def flat(self, judge: str) -> list[float]:
-        """Scores of all responses in order."""
-        return [score for row in self.scores[judge] for score in row]
-
-    @property
-    def prompt_ids(self) -> list[PromptId]:
-        """The prompt of every response in order."""
-        return [group.prompt.id for group in self.groups for _ in group.responses]
-
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of every response in order."""
-        return [len(r.token_ids) for group in self.groups for r in group.responses]
 
 
 class Evaluator:
@@ -117,18 +94,21 @@ class Evaluator:
     def answers(self, reference: str, policy: OpenPolicy, groups: list[Group]) -> Answers:
         """Responses with their scores and the policy's KL from the baseline on them."""
         tokens = [policy.encoder.encode_group(group) for group in groups]
-        budget, rows = self.config.compute.micro_batch_tokens, []
-        for opened in (policy, self.baseline):
-            role = opened.role(temperature=self.config.sampling.temperature)
-            logprobs = read_all(role, tokens, budget=budget).logprobs.double()
-            rows.append([[float(value)] for value in logprobs.sum(dim=1)])
         prompt_ids = [group.prompt.id for group in groups for _ in group.responses]
         return Answers(
             name=reference.removeprefix("@"),
             groups=groups,
             scores={judge.name: judge.score(groups) for judge in self.judges},
-            kl=sequence_kl(rows[0], rows[1], prompt_ids),
+            kl=sequence_kl(
+                self._logprobs(policy, tokens), self._logprobs(self.baseline, tokens), prompt_ids
+            ),
         )
+
+    def _logprobs(self, policy: OpenPolicy, tokens: Sequence[TokenGroup]) -> list[float]:
+        """[response] log pi(response | prompt) at the sampling temperature, nats."""
+        role = policy.role(temperature=self.config.sampling.temperature)
+        budget = self.config.compute.micro_batch_tokens
+        return read_all(role, tokens, budget=budget).logprobs.double().sum(dim=1).tolist()
 
     def written_by(self, reference: str) -> Answers:
         """What a contender writes; its network is let go before the next one is opened."""
@@ -139,6 +119,7 @@ class Evaluator:
         """Everything that is said about one policy."""
         wrote, prompt_ids = writing(own.groups), own.prompt_ids
         usage = self._usage(own.name)
+        world = world_rows(own, baseline) if self.taste.name == "cafe" else NO_ROWS
         comparisons = []
         if baseline is not None:
             pairs = Pairs(
@@ -171,7 +152,8 @@ class Evaluator:
             eos_rate=wrote.eos_rate,
             seconds=usage.get("seconds", 0.0),
             peak_memory_mib=usage.get("peak_memory_mib", 0.0),
-            **self._world_rows(own, baseline),
+            rows=world.rows,
+            sums_right=world.sums_right,
         )
 
     def _usage(self, name: str) -> dict[str, float]:
@@ -179,61 +161,6 @@ class Evaluator:
         if folder is None or not (folder / TIMING).is_file():
             return {}
         return json.loads((folder / TIMING).read_text(encoding="utf-8"))
-
-    def _world_rows(self, own: Answers, baseline: Answers | None) -> dict:
-        """The six rows of the taste and the share of right sums, in the embedded world."""
-        if self.taste.name != "cafe":
-            return {}
-        values = row_values(own.groups)
-        before = row_values(baseline.groups) if baseline else {}
-        rows = [row_result(name, v, before.get(name), own.prompt_ids) for name, v in values.items()]
-        return {"rows": tuple(rows[:-1]), "sums_right": rows[-1]}
-
-
-def row_values(groups: Sequence[Group]) -> dict[str, list[float]]:
-    """Every row of the taste, then `sums right`, for all responses; NaN where one has no say."""
-    pairs = [(g.prompt.text, r.text) for g in groups for r in g.responses]
-    assessed = [cafe.assess(prompt, response).rows for prompt, response in pairs]
-    columns = [[rows[index] for rows in assessed] for index in range(len(cafe.ROWS))]
-    columns.append([cafe.sum_is_right(*pair) for pair in pairs])
-    return {
-        name: [math.nan if value is None else float(value) for value in column]
-        for name, column in zip((*cafe.ROWS, "sums right"), columns, strict=True)
-    }
-
-
-def row_result(
-    name: str, values: list[float], before: list[float] | None, prompt_ids: Sequence[PromptId]
-) -> RowResult:
-    """The mean of a row where it applied, and its paired change from the baseline's answers."""
-    applied = [value for value in values if not math.isnan(value)]
-    return RowResult(
-        name=name,
-        value=sum(applied) / max(1, len(applied)),
-        n=len(applied),
-        change=paired_difference(values, before, prompt_ids) if before else None,
-    )
-
-
-def over_taste(
-    own: Answers, baseline: Answers, comparison: Comparison, taste: str
-) -> Interval | None:
-    """A judge's win rate minus the taste's, on the same pairs of responses."""
-    won = [outcomes(own.flat(judge), baseline.flat(judge)) for judge in (comparison.judge, taste)]
-    return paired_difference(won[0], won[1], own.prompt_ids)
-
-
-def differences(written: Sequence[Answers], judges: Sequence[Scorer]) -> tuple[Difference, ...]:
-    """How much more often each policy wins against the baseline (the first) than each other."""
-    baseline, *contenders = written
-    found: list[Difference] = []
-    for judge in (scorer.name for scorer in judges):
-        won = {own.name: outcomes(own.flat(judge), baseline.flat(judge)) for own in contenders}
-        for one, other in combinations(won, 2):
-            gap = paired_difference(won[one], won[other], baseline.prompt_ids)
-            if gap:
-                found.append(Difference(policy=one, other=other, judge=judge, win_rate=gap))
-    return tuple(found)
 
 
 def run(config: EvaluateConfig, context: StageContext) -> dict[str, float]:
@@ -247,7 +174,8 @@ def run(config: EvaluateConfig, context: StageContext) -> dict[str, float]:
     baseline = first(pool, config.k)
     results, written = [evaluator.result(baseline, None)], [baseline]
     if config.best_of:
-        best = best_of(pool, evaluator, config.best_of, config.k)
+        selector = (evaluator.proxy or evaluator.taste).name
+        best = best_of(pool, config.best_of, config.k, selector=selector)
         chosen = evaluator.result(best, baseline)
         results.append(chosen.model_copy(update={"kl_method": "bound"}))
         written.append(best)
@@ -261,10 +189,10 @@ def run(config: EvaluateConfig, context: StageContext) -> dict[str, float]:
         taste=evaluator.taste.name,
         proxy=evaluator.proxy.name if evaluator.proxy else "",
         policies=tuple(results),
-        differences=differences(written, evaluator.judges),
+        differences=differences(written, [judge.name for judge in evaluator.judges]),
         reward_model=reward_model_result(evaluator),
-        best_of_n=_curve(pool, evaluator),
-        samples=side_by_side(written, evaluator),
+        best_of_n=best_of_each(pool, selector=evaluator.proxy.name) if evaluator.proxy else (),
+        samples=side_by_side(written),
         settings=Settings(
             prompts=config.prompts,
             num_prompts=len(evaluator.prompts),
@@ -299,37 +227,6 @@ def summary(evaluation: Evaluation) -> dict[str, float]:
         values["reward_model/accuracy"] = evaluation.reward_model.accuracy.estimate
         values["reward_model/bayes"] = evaluation.reward_model.bayes_accuracy or 0.0
     return values
-
-
-def first(answers: Answers, k: int) -> Answers:
-    """The first k responses of every group."""
-    groups = [Group(prompt=g.prompt, responses=g.responses[:k]) for g in answers.groups]
-    scores = {judge: [row[:k] for row in rows] for judge, rows in answers.scores.items()}
-    return Answers(name=answers.name, groups=groups, scores=scores, kl=answers.kl)
-
-
-def best_of(pool: Answers, evaluator: Evaluator, n: int, k: int) -> Answers:
-    """The best of n baseline responses by the proxy (else the taste), k copies to compare."""
-    selector = (evaluator.proxy or evaluator.taste).name
-    picks = [max(range(n), key=row.__getitem__) for row in pool.scores[selector]]
-    groups, scores = [], {judge: [] for judge in pool.scores}
-    for index, (group, pick) in enumerate(zip(pool.groups, picks, strict=True)):
-        response: Response = group.responses[pick]
-        groups.append(Group(prompt=group.prompt, responses=(response,) * k))
-        for judge, rows in pool.scores.items():
-            scores[judge].append((rows[index][pick],) * k)
-    bound = best_of_n_kl_bound(n)
-    return Answers(
-        name=f"best_of_{n}", groups=groups, scores=scores, kl=Interval(bound, bound, bound)
-    )
-
-
-def _curve(pool: Answers, evaluator: Evaluator) -> tuple[BestOfN, ...]:
-    k = len(next(iter(pool.scores.values()))[0])
-    if evaluator.proxy is None or k < 2:
-        return ()
-    sizes = [n for n in (1, 2, 4, 8, 16, 32) if n <= k]
-    return best_of_n_curve(pool.scores[evaluator.proxy.name], pool.scores, sizes)
 
 
 def reward_model_result(evaluator: Evaluator) -> RewardModelResult | None:
@@ -372,31 +269,3 @@ def _probe(proxy: Scorer) -> tuple[RowResult, ...]:
     ]
     scores = proxy.score(groups)
     return row_probe([name for name, *_ in pairs], [s[0] for s in scores], [s[1] for s in scores])
-
-
-def side_by_side(written: Sequence[Answers], evaluator: Evaluator) -> tuple[Sample, ...]:
-    """What every policy wrote for some prompts, one kind of prompt after the other."""
-    samples = []
-    for index in spread(evaluator.prompts, _SAMPLES):
-        answers = tuple(
-            Answer(
-                policy=own.name,
-                text=own.groups[index].responses[0].text,
-                scores=tuple(
-                    AnswerScore(judge=judge, value=rows[index][0])
-                    for judge, rows in own.scores.items()
-                ),
-            )
-            for own in written
-        )
-        samples.append(Sample(prompt=evaluator.prompts[index].text, answers=answers))
-    return tuple(samples)
-
-
-def spread(prompts: Sequence[Prompt], n: int) -> list[int]:
-    """Indices of n prompts that take turns among the tags."""
-    by_tag: dict[str, list[int]] = {}
-    for index, prompt in enumerate(prompts):
-        by_tag.setdefault(prompt.tag, []).append(index)
-    turns = [index for row in zip_longest(*by_tag.values()) for index in row if index is not None]
-    return turns[:n]

@@ -5,18 +5,19 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import chain, islice
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from rich.console import Console
 
+from palate.config.exchange import Format, Kind, OnBadRow, Weights
 from palate.evaluation.ballots import ballots, reliability
-from palate.feedback.aggregate import EQUAL, settled, vote_weight
+from palate.feedback.aggregate import EQUAL, labelled, settled, vote_weight
 from palate.records import (
     Group,
     JudgedGroup,
     Judgement,
     PreferenceGroup,
-    Unpaired,
+    Response,
     judge_kind,
 )
 from palate.stages.card import card_of, write_card
@@ -25,26 +26,6 @@ from palate.store.database import Judged, Store
 from palate.store.errors import BadRows, DataError, Skipped, refuse
 from palate.store.formats import Row, split_by_prompt
 
-Kind = Literal["groups", "preferences"]
-Format = Literal[
-    "preference",
-    "graded",
-    "prompt-completion",
-    "messages",
-    "prompt-only",
-    "unpaired",
-    "ranking",
-    "hh",
-    "alpaca",
-    "sharegpt",
-    "helpsteer",
-    "ultrafeedback",
-    "oasst",
-    "groups",
-    "preferences",
-    "judgements",
-]
-Weights = Literal["reliability", "equal"]
 _CHUNK = 2_000
 T = TypeVar("T")
 
@@ -56,7 +37,7 @@ def import_file(
     url: str,
     kind: Kind,
     console: Console,
-    bad_rows: Literal["refuse", "skip"] = "refuse",
+    bad_rows: OnBadRow = "refuse",
 ) -> None:
     """Stream a file or Hub dataset into a project; what is there already is left alone."""
     groups = judgements = 0
@@ -275,26 +256,22 @@ def _rows_of(
 
 def _completions(row: PreferenceGroup) -> list[Row]:
     """The chosen responses as demonstrations."""
-    winners = dict.fromkeys(p.winner for p in row.preferences if p.probability > 0.5)
-    return [formats.completion_row(row.group.prompt, row.group.responses[i]) for i in winners]
+    return [formats.completion_row(row.group.prompt, response) for response in _chosen(row)]
 
 
 def _messages(row: PreferenceGroup) -> list[Row]:
     """The chosen responses as whole conversations."""
+    return [formats.messages_row(row.group.prompt, response) for response in _chosen(row)]
+
+
+def _chosen(row: PreferenceGroup) -> list[Response]:
     winners = dict.fromkeys(p.winner for p in row.preferences if p.probability > 0.5)
-    return [formats.messages_row(row.group.prompt, row.group.responses[i]) for i in winners]
+    return [row.group.responses[index] for index in winners]
 
 
 def _labelled(row: PreferenceGroup) -> list[Row]:
     """Chosen responses as desirable, rejected ones as not."""
-    return [
-        formats.unpaired_row(
-            Unpaired(prompt=row.group.prompt, response=row.group.responses[index], desirable=good)
-        )
-        for p in row.preferences
-        if p.probability > 0.5
-        for index, good in ((p.winner, True), (p.loser, False))
-    ]
+    return [formats.unpaired_row(one) for one in labelled(row)]
 
 
 UNJUDGED: dict[str, Callable[[Group], list[Row]]] = {

@@ -16,6 +16,7 @@ from palate.config.common import ReadingConfig, StageConfig
 from palate.config.load import database_url, resolved_json
 from palate.config.objectives import caveats, objective
 from palate.config.onpolicy import AnyOnPolicyConfig
+from palate.config.presets import stage_of
 from palate.config.stages import EvaluateConfig, Recipe, ReportConfig
 from palate.evaluation.results import Evaluation
 from palate.evaluation.tables import summary_table
@@ -162,7 +163,7 @@ def run_one(
     console: Console,
 ) -> None:
     """Skip, resume or run one stage; the manifest is written last."""
-    stage: str = getattr(config, "stage")  # noqa: B009
+    stage = stage_of(type(config))
     text = resolved_json(config)
     store_url = database_url(root)
     inputs = input_hashes(config, artifacts, store_url)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from palate.batches.groups import TokenGroup
-from palate.feedback.aggregate import settled
+from palate.feedback.aggregate import labelled, settled
 from palate.maths.seeds import seed
 from palate.models.tokens import Encoder, TooLong
 from palate.records import (
@@ -165,16 +165,10 @@ def judged(store_url: str, source: str) -> Iterator[PreferenceGroup]:
 def unpaired(context: StageContext, source: str) -> list[Unpaired]:
     """Single responses with a label; preferences count as one desirable and one undesirable."""
     if not source.startswith(("@", PROJECT)):
-        labelled = formats.read_unpaired(source, bad_rows=context.bad_rows)
-        return _filled(labelled, source, "labelled responses")
+        rows = formats.read_unpaired(source, bad_rows=context.bad_rows)
+        return _filled(rows, source, "labelled responses")
     train, _ = preferences(context, source, held_out_fraction=0.0)
-    return [
-        Unpaired(prompt=row.group.prompt, response=row.group.responses[index], desirable=good)
-        for row in train
-        for p in row.preferences
-        if p.probability > 0.5
-        for index, good in ((p.winner, True), (p.loser, False))
-    ]
+    return [one for row in train for one in labelled(row)]
 
 
 def askable(

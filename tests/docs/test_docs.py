@@ -337,9 +337,10 @@ def test_json_examples_are_preferences(block: str, tmp_path: Path) -> None:
 # The README
 
 
-def test_the_readme_opens_with_the_two_commands_and_has_room_for_the_demo() -> None:
+def test_the_readme_opens_with_the_two_commands_the_report_and_the_tree() -> None:
     page = text(ROOT / "README.md")
-    assert page.index("make demo") < page.index("make test") < page.index(GENERATED)
+    assert page.index("make demo") < page.index("make test") < page.index("docs/demo.png")
+    assert page.index("docs/demo.png") < page.index("\npalate/\n") < page.index(GENERATED)
     assert page.index(GENERATED) < page.index("<!-- /demo -->") < page.index("\n## ")
 
 

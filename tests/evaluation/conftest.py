@@ -64,7 +64,7 @@ def _policy(name: str, rng: np.random.Generator, baseline: dict[str, np.ndarray]
     kl, method = Interval(0.0, 0.0, 0.0), "k1"
     if name in KLS:
         ratios = rng.normal(KLS[name] / 30, 0.25, (N, 30))
-        kl = sequence_kl((ratios - 2).tolist(), np.full((N, 30), -2.0).tolist(), PROMPTS)
+        kl = sequence_kl((ratios - 2).sum(1).tolist(), [-60.0] * N, PROMPTS)
     elif name != "sft":
         kl, method = Interval(*[best_of_n_kl_bound(16)] * 3), "bound"
     pairs = Pairs(

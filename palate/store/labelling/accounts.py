@@ -216,25 +216,22 @@ def project_named(connection: Connection, name: str) -> int:
 def entered(connection: Connection, somebody: Person, project: int) -> Project:
     """A project that a person may enter; any other one is refused as if it did not exist."""
     name = connection.scalar(select(ProjectRow.name).where(ProjectRow.id == project))
-    role = "owner" if somebody.owner else _role(connection, somebody, project)
+    role = "owner" if somebody.owner else _role(connection, project, somebody.id)
     if name is None or role is None:
         raise Refused("no_project")
     return Project(id=project, name=name, role=role)
 
 
-def _role(connection: Connection, somebody: Person, project: int) -> Role | None:
+def _role(connection: Connection, project: int, person: int) -> Role | None:
     role = select(MemberRow.role).where(
-        MemberRow.project_id == project, MemberRow.person_id == somebody.id
+        MemberRow.project_id == project, MemberRow.person_id == person
     )
     return connection.scalar(role)  # pyright: ignore[reportReturnType]
 
 
 def join(connection: Connection, project: int, person: int, role: Role, *, now: float) -> None:
     """Make a person a member, in the qualifying round if there is one; a member stays as it is."""
-    known = select(MemberRow.role).where(
-        MemberRow.project_id == project, MemberRow.person_id == person
-    )
-    if connection.scalar(known) is not None:
+    if _role(connection, project, person) is not None:
         return
     qualifying = role == "annotator" and task_of(connection, project).qualification
     connection.execute(

@@ -1,35 +1,29 @@
 """What people answer: events that are appended, and undone by further events."""
 
-from dataclasses import dataclass
-
 from sqlalchemy import Connection, Row, select, update
 
 from palate.records import (
     Answer,
-    Choice,
     Group,
     Judgement,
     JudgementId,
-    LabelTask,
     Ranking,
-    Rating,
     Response,
     Skip,
-    Tie,
     Verdict,
     preferred,
     standings,
 )
 from palate.store import queries
+from palate.store.labelling.assignments import Assignment, assignment, check_shape, own_row
 from palate.store.labelling.checks import Feedback, watch
 from palate.store.labelling.desk import audit
 from palate.store.labelling.errors import Refused
-from palate.store.labelling.items import BY_PERSON, group_of, project_name, task_of
+from palate.store.labelling.items import BY_PERSON, project_name, task_of
 from palate.store.labelling.lease import count_item, member_of
 from palate.store.schema import (
     AssignmentRow,
     Body,
-    ItemRow,
     JudgementRow,
     MemberRow,
     PersonRow,
@@ -38,84 +32,16 @@ from palate.store.schema import (
 
 UNDO_LIMIT = 10
 """How many questions back a person may go."""
-_EVENTS = 16  # more judgements than one answer can make
+EVENTS = 16
+"""More judgements than one answer can make."""
 _CLOSED = ("answered", "skipped")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assignment:
-    """An item as its annotator sees it: the group, and in which order its responses are shown.
-
-    `expected` is the known answer of a check.
-    """
-
-    id: str
-    project: int
-    item: int
-    purpose: str
-    number: int
-    revision: int
-    state: str
-    order: tuple[int, ...]
-    created_at: float
-    expires_at: float
-    draft: Body
-    group: Group
-    task: LabelTask
-    expected: Answer | None
-
-    @property
-    def shown(self) -> tuple[int, ...]:
-        """The responses in question, in the order of the group."""
-        return tuple(sorted(self.order))
-
-
-def assignment(connection: Connection, project: int, person: int, id: str) -> Assignment:
-    """A person's own assignment in a project; anybody else's is refused as if it did not exist."""
-    row = _own(connection, project, person, id)
-    item = connection.execute(
-        select(ItemRow.group_id, ItemRow.expected).where(
-            ItemRow.project_id == project, ItemRow.position == row.item
-        )
-    ).one()
-    return Assignment(
-        id=row.id,
-        project=project,
-        item=row.item,
-        purpose=row.purpose,
-        number=row.number,
-        revision=row.revision,
-        state=row.state,
-        order=tuple(row.order),
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-        draft=row.draft or {},
-        group=group_of(connection, project, item.group_id),
-        task=task_of(connection, project),
-        expected=None if item.expected is None else Answer.model_validate(item.expected),
-    )
-
-
-def _own(connection: Connection, project: int, person: int, id: str) -> Row[AssignmentRow]:
-    row = connection.execute(
-        select(AssignmentRow)
-        .where(
-            AssignmentRow.id == id,
-            AssignmentRow.project_id == project,
-            AssignmentRow.person_id == person,
-        )
-        .with_for_update(key_share=True)
-    ).one_or_none()
-    if row is None:
-        raise Refused("no_assignment")
-    return row
 
 
 def save_draft(
     connection: Connection, project: int, person: int, id: str, draft: Body, *, revision: int
 ) -> None:
     """Keep what a person has filled in so far; drafts of questions that are closed are dropped."""
-    _own(connection, project, person, id)
+    own_row(connection, project, person, id)
     connection.execute(
         update(AssignmentRow)
         .where(
@@ -221,30 +147,6 @@ def undo(connection: Connection, project: int, person: int, *, now: float) -> st
     return row.id
 
 
-def check_shape(answer: Answer, asked: Assignment) -> None:
-    """Refuse verdicts that do not fit the item."""
-    if not answer.verdicts or not all(_fits(v, asked) for v in answer.verdicts):
-        raise Refused("answer_does_not_fit")
-
-
-def _fits(verdict: Verdict, asked: Assignment) -> bool:
-    k = asked.group.k
-    kind = asked.task.kind
-    match verdict:
-        case Choice(chosen=chosen):
-            return kind == "pairwise" and chosen in asked.shown
-        case Tie():
-            return kind != "rating"
-        case Ranking(ranks=ranks):
-            return kind == "ranking" and len(ranks) == k and any(rank == 0 for rank in ranks)
-        case Rating(dimension=dimension, values=values):
-            return kind == "rating" and len(values) == k and dimension in asked.task.dimensions
-        case Skip():
-            return True
-        case _:
-            return False
-
-
 def _is_skip(answer: Answer) -> bool:
     return all(verdict.kind == "skip" for verdict in answer.verdicts)
 
@@ -313,7 +215,7 @@ def _retract(connection: Connection, row: Row[AssignmentRow], person: int) -> No
 
 
 def _by_client_key(connection: Connection, project: int, prefix: str) -> dict[int, JudgementId]:
-    keys = {f"{prefix}:{number}": number for number in range(_EVENTS)}
+    keys = {f"{prefix}:{number}": number for number in range(EVENTS)}
     found = connection.execute(
         select(JudgementRow.client_key, JudgementRow.id).where(
             JudgementRow.project_id == project, JudgementRow.client_key.in_(keys)

@@ -8,7 +8,8 @@ from sqlalchemy import Connection, func, select
 
 from palate.records import Answer, Group, Judgement, JudgementId, Skip
 from palate.store import queries
-from palate.store.labelling.answers import Assignment, check_shape, judge_name
+from palate.store.labelling.answers import EVENTS, judge_name
+from palate.store.labelling.assignments import Assignment, check_shape
 from palate.store.labelling.checks import recent_answers, set_state
 from palate.store.labelling.desk import audit
 from palate.store.labelling.errors import Refused
@@ -176,7 +177,7 @@ def _standing(connection: Connection, project: int, item: int) -> list[Judgement
             AssignmentRow.state == "answered",
         )
     )
-    keys = [f"{id}:{revision}:{number}" for id, revision in rows for number in range(9)]
+    keys = [f"{id}:{revision}:{number}" for id, revision in rows for number in range(EVENTS)]
     found = connection.execute(
         select(JudgementRow.id, JudgementRow.group_id)
         .where(JudgementRow.project_id == project, JudgementRow.client_key.in_(keys))

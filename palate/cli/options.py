@@ -1,0 +1,61 @@
+"""What the verbs take: arguments, options, and the words that are recipes or overrides."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="RECIPE.toml KEY=VALUE", help="A recipe and overrides."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="STAGE.KEY=VALUE", help="Overrides such as ppo.kl.coef=0.1."),
+]
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="The recipe.")]
+Stage = Annotated[str, typer.Argument(metavar="STAGE", help="A stage, such as ppo.")]
+Root = Annotated[Path, typer.Option("--root", help="Folder of runs/ and palate.db.")]
+Project = Annotated[str, typer.Option("--project", help="Project in the database (a run's name).")]
+Database = Annotated[
+    str,
+    typer.Option(
+        "--database",
+        "--db",
+        help="Database URL; empty: PALATE_DATABASE, else palate.db of the root.",
+    ),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+Judges = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--judges",
+        help="Whose judgements: people, models, simulated, imported, all, or a name such as "
+        "person:ann or 'person:*'; may be repeated.",
+    ),
+]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Also write the numbers there.")
+]
+HERE = Path()
+
+
+def database_url(database: str, root: Path) -> str:
+    """The database that `--database` or the environment names, else the one of the root folder."""
+    from palate.config import load
+
+    return load.database_url(root, database)
+
+
+def recipe_and_overrides(words: list[str]) -> tuple[Path | None, list[str]]:
+    """At most one recipe, and the words with a `=`."""
+    files, overrides = names_and_overrides(words)
+    strange = [word for word in files if not word.endswith(".toml")] or files[1:]
+    if strange:
+        raise ValueError(f"{strange[0]}: expected one recipe (a .toml file) and key=value words")
+    return (Path(files[0]) if files else None), overrides
+
+
+def names_and_overrides(words: list[str]) -> tuple[list[str], list[str]]:
+    """Words with a `=` are overrides; the others are names."""
+    return [word for word in words if "=" not in word], [word for word in words if "=" in word]
