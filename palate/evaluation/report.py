@@ -58,12 +58,17 @@ class StageTrust(Record):
 
 
 class RunFacts(Record):
-    """What somebody needs to make the same run again."""
+    """What somebody needs to make the same run again.
 
-    seed: int
+    `command` and `seed` are the recipe's; stages that were run one by one have none. `seeds` and
+    `hashes` are those of the stages, by name.
+    """
+
+    command: str
+    seed: int | None
     machine: str
     versions: dict[str, str]
-    commands: tuple[str, ...]
+    seeds: dict[str, int]
     hashes: dict[str, str]
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from palate.config.common import StageConfig
+from palate.maths.seeds import seed as named_seed
 from palate.store.errors import BadRows, DataError, refuse
 from palate.store.runs import StageDir
 from palate.training.monitor import Monitor
@@ -20,6 +22,12 @@ CREDIT = "credit.json"
 OBJECTIVE = "objective.json"
 TIMING = "timing.json"
 BAD_ROWS = "bad_rows.jsonl"
+RECIPE = "recipe.toml"
+
+
+def stage_seed(seed: int, name: str, config: StageConfig) -> int:
+    """The seed of a stage in a run with `seed`: its own, else one by its name."""
+    return named_seed(seed, name) if config.seed is None else config.seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

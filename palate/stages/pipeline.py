@@ -17,12 +17,12 @@ from palate.config.load import database_url, resolved_json
 from palate.config.objectives import caveats, objective
 from palate.config.onpolicy import AnyOnPolicyConfig
 from palate.config.presets import stage_of
+from palate.config.render import to_toml
 from palate.config.stages import EvaluateConfig, Recipe, ReportConfig
 from palate.evaluation.results import Evaluation
 from palate.evaluation.tables import summary_table
 from palate.evaluation.words import memory
 from palate.feedback.functions import parse_function
-from palate.maths.seeds import seed as named_seed
 from palate.records import content_id
 from palate.records.trust import TRUST_REMEDY, complaint
 from palate.stages import (
@@ -38,7 +38,7 @@ from palate.stages import (
     sft,
     sources,
 )
-from palate.stages.context import EVALUATION, TIMING, StageContext
+from palate.stages.context import EVALUATION, RECIPE, TIMING, StageContext, stage_seed
 from palate.stages.progress import LeftOut, StageMonitor
 from palate.stages.resources import Stopwatch, Usage, release_memory
 from palate.store.errors import refuse
@@ -85,14 +85,18 @@ STAGE_RUNS: dict[str, Callable[[Any, StageContext], dict[str, float]]] = {
 
 
 def run_recipe(recipe: Recipe, *, root: Path, console: Console) -> Path:
-    """Run every stage of a recipe in order; finished ones with the same inputs are skipped."""
+    """Run every stage of a recipe in order; finished ones with the same inputs are skipped.
+
+    The run keeps the recipe with its overrides, to be run again from there.
+    """
     quiet_libraries()
     run = RunDir(root / "runs", recipe.name)
     artifacts: dict[str, Path] = {}
     with run.lock():
+        write_text(run.path / RECIPE, to_toml(recipe))
         for index, (name, config) in enumerate(recipe.stages.items(), start=1):
             folder = run.stage(index, name)
-            seed = named_seed(recipe.seed, name) if config.seed is None else config.seed
+            seed = stage_seed(recipe.seed, name, config)
             run_one(name, config, folder, seed, artifacts, root=root, console=console)
             artifacts[name] = folder.path
     for name, config in recipe.stages.items():
@@ -137,7 +141,7 @@ def run_stage(
         index = existing[name][0] if name in existing else number or following
         folder = directory.stage(index, name)
         artifacts = {n: path for n, (_, path) in existing.items() if n != name}
-        own_seed = named_seed(seed, name) if config.seed is None else config.seed
+        own_seed = stage_seed(seed, name, config)
         run_one(name, config, folder, own_seed, artifacts, root=root, console=console)
         show_result(config, folder.path, console)
     return folder.path

@@ -6,7 +6,8 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from palate.config.stages import ReportConfig
+from palate.config.load import load_recipe, resolved_json
+from palate.config.stages import Recipe, ReportConfig
 from palate.evaluation.figures import TrainingCurve
 from palate.evaluation.report import (
     ConfigText,
@@ -20,7 +21,7 @@ from palate.evaluation.report import (
 )
 from palate.evaluation.results import Evaluation
 from palate.records.trust import TrustRecord
-from palate.stages.context import CREDIT, EVALUATION, TIMING, StageContext
+from palate.stages.context import CREDIT, EVALUATION, RECIPE, TIMING, StageContext, stage_seed
 from palate.store.runs import StageDir
 from palate.training.trust import TRUST
 
@@ -98,10 +99,28 @@ def trust_of(folder: StageDir) -> TrustRecord | None:
 def facts(context: StageContext, stages: dict[str, StageDir]) -> RunFacts:
     """The machine, the versions, and the hashes of all that was made."""
     packages = ("palate", "torch", "transformers", "peft", "numpy", "scipy")
+    path = context.folder.path.parent / RECIPE
+    recipe = recipe_of(path, stages)
     return RunFacts(
-        seed=context.seed,
+        command=f"palate run {path.as_posix()}" if recipe else "",
+        seed=recipe.seed if recipe else None,
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         versions={name: version(name) for name in packages} | {"python": platform.python_version()},
-        commands=(f"palate run recipes/{context.project}.toml",),
+        seeds={name: folder.manifest().seed for name, folder in stages.items()},
         hashes={name: folder.content_hash() for name, folder in stages.items()},
     )
+
+
+def recipe_of(path: Path, stages: dict[str, StageDir]) -> Recipe | None:
+    """The run's recipe; None when some stage was run by itself with other settings."""
+    if not path.is_file():
+        return None
+    recipe = load_recipe(path)
+    for name, folder in stages.items():
+        config = recipe.stages.get(name)
+        ran = (folder.path / "config.json").read_text(encoding="utf-8")
+        if config is None or resolved_json(config) != ran:
+            return None
+        if folder.manifest().seed != stage_seed(recipe.seed, name, config):
+            return None
+    return recipe

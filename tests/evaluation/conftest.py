@@ -221,7 +221,8 @@ def example_inputs() -> ReportInputs:
             seed=0,
             machine="2 CPU cores, 8 GiB, no accelerator",
             versions={"palate": "0.1.0", "torch": "2.13.0", "python": "3.11.2"},
-            commands=("pip install palate", "palate run recipes/cafe.toml"),
+            command="palate run runs/cafe/recipe.toml",
+            seeds={"pretrain": 11, "sft": 12, "ppo": 13},
             hashes={"pretrain": "0f3a9c1d22e44b10", "sft": "9911aa0c77d1e2f3", "ppo": "5d0c9e"},
         ),
     )

@@ -86,7 +86,7 @@ def test_the_numbers_of_the_evaluation_are_on_the_page(html: str, evaluation: Ev
     assert f"{evaluation.policies[-1].kl.estimate:.2f}" in html
     assert "at most 1.84" in html
     assert "Every method was trained once" in html
-    assert "palate run recipes/cafe.toml" in html
+    assert "palate run runs/cafe/recipe.toml" in html
     assert "0f3a9c1d22e44b10" in html
 
 

@@ -15,11 +15,14 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from palate.config.load import load_recipe
 from palate.config.onpolicy import PpoConfig
+from palate.config.render import to_toml
 from palate.config.stages import PretrainConfig
 from palate.records import PreferenceGroup
 from palate.stages.pipeline import input_hashes, run_recipe
+from palate.stages.report import recipe_of
 from palate.store.database import Store
 from palate.store.formats import read_groups, read_preferences
+from palate.store.runs import StageDir
 
 RECIPE = """
 name = "tiny"
@@ -204,6 +207,22 @@ def test_the_first_minibatch_has_ratio_one_and_the_metrics_are_finite(finished):
     ppo = [json.loads(line) for line in (stage(finished, "ppo") / "metrics.jsonl").open()]
     assert [row["step"] for row in ppo] == [0, 1, 2, 3]
     assert {"critic/explained_variance", "kl/policy_reference", "reward/score"} <= set(ppo[0])
+
+
+def test_the_report_names_the_recipe_that_gives_this_run_again_while_there_is_one(finished):
+    folder = finished / "runs" / "tiny"
+    facts = json.loads((stage(finished, "report") / "report.json").read_text())["inputs"]["facts"]
+    assert facts["command"] == f"palate run {folder.as_posix()}/recipe.toml"
+    again = load_recipe(folder / "recipe.toml")
+    assert again == load_recipe(finished / "tiny.toml")
+    stages = {name: StageDir(stage(finished, name)) for name in again.stages}
+    seeds = {name: folder.manifest().seed for name, folder in stages.items() if name != "report"}
+    assert facts["seeds"] == seeds
+    assert recipe_of(folder / "recipe.toml", stages) == again
+    for change in ("sft.epochs=2", "seed=4"):
+        other = finished / "other.toml"
+        other.write_text(to_toml(load_recipe(folder / "recipe.toml", (change,))), encoding="utf-8")
+        assert recipe_of(other, stages) is None
 
 
 @pytest.mark.slow

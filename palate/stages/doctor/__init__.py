@@ -12,9 +12,8 @@ from rich.table import Table
 from palate.config.common import StageConfig
 from palate.config.load import database_url, resolved_json
 from palate.config.stages import AnyStageConfig, Recipe
-from palate.maths.seeds import seed as named_seed
 from palate.models.precision import pick_device
-from palate.stages.context import StageContext
+from palate.stages.context import StageContext, stage_seed
 from palate.stages.doctor.blueprints import Blueprints, Case
 from palate.stages.doctor.exams import examine
 from palate.stages.doctor.machine import free_disk, free_memory, machine
@@ -117,7 +116,7 @@ def _context(
     return StageContext(
         name=name,
         folder=folder,
-        seed=named_seed(recipe.seed, name) if config.seed is None else config.seed,
+        seed=stage_seed(recipe.seed, name, config),
         monitor=Silent(),
         artifacts=artifacts,
         store_url=database_url(root),
