@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from palate.algorithms.onpolicy import Algorithm
 from palate.config.onpolicy import AnyOnPolicyConfig
-from palate.verify.catalog import PI_STAR, PPO, REGULARIZED, RLOO
+from palate.verify.catalog.settings import PI_STAR, PPO, REGULARIZED, RLOO
 from palate.verify.checks import Check, Gate, Result, below, prove
 from palate.verify.onpolicy import reach, table
 from palate.verify.worlds import World
