@@ -8,15 +8,13 @@ Dr.GRPO, DAPO, GSPO and CISPO are presets (`palate/config/presets.py`).
 
 import torch
 
-from palate.algorithms.rlhf import clipped_loss, sequence_rewards, without_critic
+from palate.algorithms.rlhf import clipped_loss, clipped_terms, sequence_rewards, without_critic
 from palate.batches.experience import Experience, Rollouts
 from palate.config.onpolicy import GrpoConfig
 from palate.interfaces import Loss, Outputs
 from palate.maths import advantages as adv
 from palate.maths.surrogates import (
     cispo_surrogate,
-    clip_fraction,
-    clipped_surrogate,
     sequence_ratio,
     token_ratio,
     weight_clipped,
@@ -50,13 +48,11 @@ def loss(outputs: Outputs, experience: Experience, config: GrpoConfig, *, kl_coe
     logprobs, old, mask = outputs.logprobs, experience.old_logprobs, experience.mask
     ratio_of = {"token": token_ratio, "sequence": sequence_ratio}
     ratio = ratio_of[config.ratio](logprobs, old, mask)
-    low, high = config.clip_low, config.clip_high
+    advantages, low, high = experience.advantages, config.clip_low, config.clip_high
     match config.surrogate:
         case "clipped":
-            per_token = clipped_surrogate(ratio, experience.advantages, low=low, high=high)
-            clipped = clip_fraction(ratio, experience.advantages, low=low, high=high)
+            per_token, clipped = clipped_terms(ratio, advantages, config)
         case "cispo":
-            advantages = experience.advantages
             per_token = cispo_surrogate(ratio, logprobs, advantages, low=low, high=high)
             clipped = weight_clipped(ratio, low=low, high=high)
     return clipped_loss(per_token, clipped, outputs, experience, config, kl_coef=kl_coef)

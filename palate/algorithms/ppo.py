@@ -6,7 +6,7 @@ end, ratio and value clipping, advantages whitened over valid tokens after retur
 
 from dataclasses import replace
 
-from palate.algorithms.rlhf import clipped_loss, token_rewards, without_critic
+from palate.algorithms.rlhf import clipped_loss, clipped_terms, token_rewards, without_critic
 from palate.batches.experience import Experience, Rollouts
 from palate.batches.metrics import Mean, Metrics
 from palate.config.onpolicy import PpoConfig
@@ -14,8 +14,6 @@ from palate.interfaces import Loss, Outputs
 from palate.maths import reductions
 from palate.maths.advantages import gae, whitened
 from palate.maths.surrogates import (
-    clip_fraction,
-    clipped_surrogate,
     clipped_value_loss,
     token_ratio,
     value_loss,
@@ -38,9 +36,7 @@ def prepare(rollouts: Rollouts, config: PpoConfig, *, kl_coef: float) -> Experie
 def loss(outputs: Outputs, experience: Experience, config: PpoConfig, *, kl_coef: float) -> Loss:
     """Clipped surrogate per token, less the entropy bonus, plus the KL when it is in the loss."""
     ratio = token_ratio(outputs.logprobs, experience.old_logprobs, experience.mask)
-    advantages, low, high = experience.advantages, config.clip_low, config.clip_high
-    per_token = clipped_surrogate(ratio, advantages, low=low, high=high)
-    clipped = clip_fraction(ratio, advantages, low=low, high=high)
+    per_token, clipped = clipped_terms(ratio, experience.advantages, config)
     return clipped_loss(per_token, clipped, outputs, experience, config, kl_coef=kl_coef)
 
 

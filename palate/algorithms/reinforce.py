@@ -7,14 +7,18 @@ the whole step and adds PPO's ratio; both of its variants are presets.
 
 import torch
 
-from palate.algorithms.rlhf import clipped_loss, sequence_rewards, token_rewards, without_critic
+from palate.algorithms.rlhf import (
+    clipped_loss,
+    clipped_terms,
+    sequence_rewards,
+    token_rewards,
+    without_critic,
+)
 from palate.batches.experience import Experience, Rollouts
 from palate.config.onpolicy import ReinforceConfig
 from palate.interfaces import Loss, Outputs
 from palate.maths import advantages as adv
 from palate.maths.surrogates import (
-    clip_fraction,
-    clipped_surrogate,
     policy_gradient,
     token_ratio,
 )
@@ -56,8 +60,6 @@ def loss(
             per_token = policy_gradient(outputs.logprobs, advantages)
             clipped = torch.zeros_like(mask)
         case "clipped":
-            low, high = config.clip_low, config.clip_high
             ratio = token_ratio(outputs.logprobs, experience.old_logprobs, mask)
-            per_token = clipped_surrogate(ratio, advantages, low=low, high=high)
-            clipped = clip_fraction(ratio, advantages, low=low, high=high)
+            per_token, clipped = clipped_terms(ratio, advantages, config)
     return clipped_loss(per_token, clipped, outputs, experience, config, kl_coef=kl_coef)

@@ -18,7 +18,12 @@ from palate.maths import advantages as adv
 from palate.maths import kl as kl_maths
 from palate.maths import reductions
 from palate.maths.reductions import masked_sum
-from palate.maths.surrogates import token_ratio
+from palate.maths.surrogates import (
+    clip_fraction,
+    clipped_surrogate,
+    dual_clipped_surrogate,
+    token_ratio,
+)
 
 Reduction = Literal["token_mean", "sequence_mean", "constant"]
 
@@ -120,6 +125,18 @@ def reduced(
             return reductions.sequence_mean(per_token, mask)
         case "constant":
             return reductions.constant(per_token, mask, length=length)
+
+
+def clipped_terms(
+    ratio: torch.Tensor, advantages: torch.Tensor, config: ClippedConfig
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """PPO's clipped surrogate per token, dual-clipped if so configured, and where it binds."""
+    low, high, dual = config.clip_low, config.clip_high, config.dual_clip
+    clipped = clip_fraction(ratio, advantages, low=low, high=high)
+    if not dual:
+        return clipped_surrogate(ratio, advantages, low=low, high=high), clipped
+    per_token = dual_clipped_surrogate(ratio, advantages, low=low, high=high, dual=dual)
+    return per_token, clipped | ((advantages < 0) & (ratio > dual))
 
 
 def clipped_loss(

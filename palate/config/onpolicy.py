@@ -68,6 +68,8 @@ class ClippedConfig(PolicyGradientConfig):
     """Lower bound: ratios below 1 - clip_low are clipped (1: no lower bound)."""
     clip_high: float = Field(default=0.2, gt=0)
     """Upper bound: ratios above 1 + clip_high are clipped (DAPO's clip-higher when larger)."""
+    dual_clip: float = Field(default=0.0, ge=0)
+    """Ratio above which a bad token's loss grows no more (Ye 2020: 3); 0 switches it off."""
     reduction: Literal["token_mean", "sequence_mean", "constant"] = "token_mean"
     """How per-token losses become one number; `constant` divides by max_tokens (Dr.GRPO)."""
 

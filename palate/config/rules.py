@@ -9,6 +9,7 @@ from palate.config.base import Config
 from palate.config.explain import nearest
 from palate.config.fields import paths, value_at
 from palate.config.onpolicy import (
+    ClippedConfig,
     GrpoConfig,
     OnPolicyConfig,
     PolicyGradientConfig,
@@ -31,6 +32,8 @@ def check(config: Config) -> list[str]:
         problems += _on_policy(config)
     if isinstance(config, PolicyGradientConfig):
         problems += _kl(config)
+    if isinstance(config, ClippedConfig):
+        problems += _clipped(config)
     if isinstance(config, RlooConfig):
         problems += _one_update(config, "rloo")
     if isinstance(config, ReinforceConfig):
@@ -124,11 +127,24 @@ def _kl(config: PolicyGradientConfig) -> Iterator[str]:
         )
 
 
+def _clipped(config: ClippedConfig) -> Iterator[str]:
+    if 0 < config.dual_clip <= 1 + config.clip_high:
+        yield (
+            f"dual_clip: {config.dual_clip} is no looser than the bound of good tokens, "
+            f"1 + clip_high = {1 + config.clip_high:g}; set a larger one (usual: 3), or 0 for none"
+        )
+
+
 def _grpo(config: GrpoConfig) -> Iterator[str]:
     if config.surrogate == "cispo" and config.ratio == "sequence":
         yield (
             "ratio: cispo weighs each token by its own ratio; a sequence's ratio weighs all of "
             'them alike and nothing would be kept; set ratio = "token" or surrogate = "clipped"'
+        )
+    if config.surrogate == "cispo" and config.dual_clip:
+        yield (
+            "dual_clip: cispo has clipped the weight of every token already; set dual_clip = 0, or "
+            'surrogate = "clipped"'
         )
     if config.resample_rounds > 0 and config.kl.placement == "reward" and config.kl.coef > 0:
         yield (
@@ -140,7 +156,7 @@ def _grpo(config: GrpoConfig) -> Iterator[str]:
 def _reinforce(config: ReinforceConfig) -> Iterator[str]:
     if config.surrogate == "policy_gradient":
         yield from _one_update(config, 'surrogate = "policy_gradient"')
-        for name in ("clip_low", "clip_high"):
+        for name in ("clip_low", "clip_high", "dual_clip"):
             if _changed(config, name):
                 yield f'{name}: there is no ratio to clip; set surrogate = "clipped"'
     if config.baseline == "group_mean" and config.k == 1:

@@ -108,21 +108,13 @@ def leave_one_out(rewards: PerResponse, group_index: GroupIndex) -> PerResponse:
 
 
 @torch.no_grad()
-def group_standardized(rewards: PerResponse, group_index: GroupIndex) -> PerResponse:
-    """(r_i - mean) / (std + 1e-6) of its group: GRPO, Shao et al. 2024 (arXiv:2402.03300) sec. 4.1.
-
-    A group of equal rewards gets exactly 0.
-    """
-    return group_scaled(group_mean_centered(rewards, group_index), rewards, group_index)
-
-
-@torch.no_grad()
 def group_scaled(
     advantages: PerResponse, rewards: PerResponse, group_index: GroupIndex
 ) -> PerResponse:
     """Advantages over (std + 1e-6) of their group's rewards, the sample deviation in two passes.
 
-    Dividing changes the direction of the gradient, not only its length.
+    With the group's mean as baseline: GRPO, Shao et al. 2024 (arXiv:2402.03300) sec. 4.1. A group
+    of equal rewards gets exactly 0. Dividing changes the direction of the gradient too.
     """
     centered, counts = _centered(rewards, group_index)
     squares = torch.zeros_like(counts).index_add(0, group_index, centered.square())

@@ -1,6 +1,8 @@
 """PPO, GRPO and RLOO put their parts together as they say: by hand on two groups of two."""
 
+import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -347,6 +349,27 @@ def test_gspo_moves_all_tokens_of_a_response_by_its_mean_log_ratio():
     tight = GrpoConfig(preset="gspo")
     gradient = gradient_of(grpo, tight, made, moved)
     assert torch.equal(gradient.abs().sum(1) > 0, made.advantages[:, 0] < 0)
+
+
+@pytest.mark.parametrize(
+    ("module", "config"),
+    [
+        (ppo, PpoConfig),
+        (grpo, partial(GrpoConfig, reduction="token_mean")),
+        (reinforce, partial(ReinforceConfig, surrogate="clipped", reduction="token_mean")),
+    ],
+)
+def test_a_dual_clip_stops_a_bad_token_that_became_far_more_likely(module, config):
+    made = grpo.prepare(rollouts(), GrpoConfig(), kl_coef=0.0)
+    moved = OLD + math.log(4.0)
+    unbounded = gradient_of(module, config(), made, moved)
+    bad = made.advantages < 0
+    torch.testing.assert_close(unbounded[bad], -4.0 * made.advantages[bad] / MASK.sum())
+    assert not gradient_of(module, config(dual_clip=3.0), made, moved).any()
+    assert torch.equal(gradient_of(module, config(dual_clip=5.0), made, moved), unbounded)
+    for dual, share in ((3.0, 1.0), (5.0, float((~bad & MASK).sum() / MASK.sum()))):
+        loss = module.loss(outputs(moved), made, config(dual_clip=dual), kl_coef=0.0)
+        assert loss.metrics.values()["policy/clip_fraction"] == pytest.approx(share)
 
 
 def test_cispo_keeps_a_token_that_ppo_drops_at_the_weight_of_its_bound():

@@ -42,6 +42,9 @@ def test_on_policy_stages_refuse(stage: str, overrides: list[str], reason: str) 
         ("ppo", ["reference_decay=0.5"], "a frozen reference would ignore it"),
         ("grpo", ["missing_eos_penalty=0", "overlong_fraction=0.2"], "and that is 0"),
         ("grpo", ["surrogate=cispo", "ratio=sequence"], "ratio: cispo weighs each token by its"),
+        ("grpo", ["surrogate=cispo", "dual_clip=3"], "dual_clip: cispo has clipped the weight"),
+        ("grpo", ["dual_clip=1.2"], "no looser than the bound of good tokens, 1 + clip_high = 1.2"),
+        ("reinforce", ["dual_clip=3"], "dual_clip: there is no ratio to clip"),
         ("grpo", ["resample_rounds=1"], "no group would ever be replaced"),
         ("grpo", ["preset=dapo", "kl.coef=0.1"], "no group would ever be replaced"),
         ("reinforce", ["epochs=2"], "epochs: 2 would reuse rollouts of an older policy"),
@@ -67,7 +70,7 @@ def test_stages_refuse(stage: str, overrides: list[str], reason: str) -> None:
     ("stage", "overrides"),
     [
         ("ppo", ["epochs=4", "minibatches=4"]),
-        ("grpo", ["epochs=2"]),
+        ("grpo", ["epochs=2", "dual_clip=3"]),
         ("grpo", ["kl.placement=loss", "kl.estimator=k1_cumulative"]),
         *[("grpo", [f"preset={name}"]) for name in PRESETS["grpo"]],
         *[("reinforce", [f"preset={name}"]) for name in PRESETS["reinforce"]],

@@ -7,7 +7,7 @@ from palate.maths.advantages import (
     batch_scaled,
     gae,
     group_mean_centered,
-    group_standardized,
+    group_scaled,
     leave_one_out,
     live_groups,
     on_tokens,
@@ -16,6 +16,12 @@ from palate.maths.advantages import (
     token_rewards,
     whitened,
 )
+
+
+def group_standardized(rewards, group_index):
+    """As published GRPO puts them together."""
+    return group_scaled(group_mean_centered(rewards, group_index), rewards, group_index)
+
 
 RELATIVE = [leave_one_out, group_mean_centered, group_standardized]
 

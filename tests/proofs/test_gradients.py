@@ -10,6 +10,8 @@ import itertools
 import pytest
 import torch
 
+from palate.algorithms.grpo import group_advantages
+from palate.config.onpolicy import GrpoConfig
 from palate.maths import advantages, kl, preference, reward, surrogates
 from palate.maths.advantages import gae, on_tokens, sequence_rewards, token_rewards
 from palate.maths.logprobs import selected_logprobs
@@ -44,6 +46,10 @@ def everything(theta):
     """Log-probabilities [response, time] of all responses of all prompts, as a trainer has them."""
     states, tokens = TREE.states.repeat(PROMPTS, 1), TREE.tokens.repeat(PROMPTS, 1)
     return selected_logprobs(theta[PROMPT[:, None], states], tokens).where(MASK, 0.0)
+
+
+def group_standardized(rewards, group_index):
+    return group_advantages(rewards, group_index, GrpoConfig(preset="grpo"))
 
 
 def gradient(value, theta):
@@ -202,7 +208,7 @@ def standardized_by_hand(probabilities, rewards, size):
 
 @pytest.mark.parametrize(("size", "direction"), [(2, 0.898), (3, 0.905), (4, 0.913)])
 def test_standardizing_groups_changes_the_direction_of_the_gradient(theta, size, direction):
-    got = group_gradient(theta, advantages.group_standardized, size)
+    got = group_gradient(theta, group_standardized, size)
     logp = enumeration.logp_all(TREE, theta)
     shaped = PROBLEM.reward - BETA * (logp - enumeration.logp_all(TREE, PROBLEM.ref_logits))
     weights = [
@@ -490,7 +496,7 @@ def test_advantages_and_rewards_carry_no_gradient(theta):
         estimate.returns,
         advantages.leave_one_out(divergence[:, 0], PROMPT),
         advantages.group_mean_centered(divergence[:, 0], PROMPT),
-        advantages.group_standardized(divergence[:, 0], PROMPT),
+        group_standardized(divergence[:, 0], PROMPT),
         advantages.batch_scaled(divergence[:, 0]),
         advantages.whitened(divergence, MASK),
         on_tokens(divergence[:, 0], MASK),
@@ -528,7 +534,7 @@ def test_leave_one_out_lowers_the_variance_and_removes_it_at_the_optimum(theta):
 
 @pytest.mark.parametrize(
     "advantage",
-    [advantages.leave_one_out, advantages.group_mean_centered, advantages.group_standardized],
+    [advantages.leave_one_out, advantages.group_mean_centered, group_standardized],
 )
 def test_rewards_of_one_prompt_do_not_touch_advantages_of_another(advantage):
     rewards, index = pairs(8), torch.tensor([0, 1, 0, 1, 1, 0, 0, 1])
