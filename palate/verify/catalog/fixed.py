@@ -2,7 +2,7 @@
 
 from palate.config.stages import DpoConfig, RewardConfig
 from palate.verify.catalog.settings import EXACT, PI_STAR, RLOO, adam, reaching
-from palate.verify.checks import Check, above, below
+from palate.verify.checks import Check, above, below, between
 from palate.verify.offline import (
     BETA,
     all_pairs,
@@ -10,14 +10,18 @@ from palate.verify.offline import (
     at_solution,
     best_of,
     from_votes,
+    hinge_excess,
     imitating,
     ipo_solution,
     offset_solution,
+    orpo_solution,
     pipeline,
     preferring,
     rating,
+    simpo_solution,
     smoothed_solution,
     some_pairs,
+    with_sft_solution,
 )
 
 FIXED = (
@@ -105,6 +109,61 @@ FIXED = (
             ipo_solution(0.1),
         ),
         gates={"tv": below(1e-5), "kl": below(1e-9), "tv to pi*": above(0.05)},
+    ),
+    Check(
+        name="dpo-sft",
+        row="C3",
+        objective="DPO plus 0.2 times the chosen responses' mean NLL",
+        optimum="the minimum of both, found by L-BFGS on probabilities",
+        run=at_solution(
+            preferring(
+                DpoConfig(beta=BETA, sft_coef=0.2, optimizer=EXACT), pairs=all_pairs, updates=400
+            ),
+            with_sft_solution(BETA, 0.2),
+        ),
+        gates={"tv": below(1e-4), "kl": below(1e-8), "tv to pi*": above(0.05)},
+    ),
+    Check(
+        name="hinge",
+        row="C3",
+        objective="hinge loss of DPO's margin (SLiC), soft labels",
+        optimum="the least hinge loss, found by a linear program",
+        run=hinge_excess(
+            preferring(
+                DpoConfig(loss="hinge", beta=BETA, optimizer=EXACT), pairs=all_pairs, updates=600
+            )
+        ),
+        gates={"excess": between(-1e-9, 1e-3)},
+    ),
+    Check(
+        name="simpo",
+        row="C3",
+        objective="SimPO: mean log-probabilities, margin, no reference",
+        optimum="exp(|y| (s / beta + c)), s the fit with the margin",
+        run=at_solution(
+            preferring(
+                DpoConfig(loss="simpo", beta=2.0, simpo_gamma=0.5, optimizer=EXACT),
+                pairs=all_pairs,
+                updates=600,
+            ),
+            simpo_solution(2.0, 0.5),
+        ),
+        gates={"tv": below(1e-4), "kl": below(1e-8), "tv to pi*": above(0.1)},
+    ),
+    Check(
+        name="orpo",
+        row="C3",
+        objective="ORPO: odds ratio plus the chosen responses' mean NLL",
+        optimum="the minimum of both, found by L-BFGS on probabilities",
+        run=at_solution(
+            preferring(
+                DpoConfig(loss="orpo", orpo_coef=0.5, optimizer=EXACT),
+                pairs=all_pairs,
+                updates=600,
+            ),
+            orpo_solution(0.5),
+        ),
+        gates={"tv": below(1e-4), "kl": below(1e-8), "tv to pi*": above(0.1)},
     ),
     Check(
         name="sft",
