@@ -9,18 +9,21 @@ from palate.verify.offline import (
     at_optimum,
     at_solution,
     best_of,
+    expert_iteration,
     from_votes,
     hinge_excess,
     imitating,
-    ipo_solution,
-    offset_solution,
-    orpo_solution,
     pipeline,
     preferring,
     rating,
+    some_pairs,
+)
+from palate.verify.solutions import (
+    ipo_solution,
+    offset_solution,
+    orpo_solution,
     simpo_solution,
     smoothed_solution,
-    some_pairs,
     with_sft_solution,
 )
 
@@ -204,5 +207,13 @@ FIXED = (
         optimum="F(r)^n - F(r-)^n; KL <= log n - (n - 1) / n",
         run=best_of(2, 4, 16),
         gates={"tv": below(3e-2), "kl - bound": below(0)},
+    ),
+    Check(
+        name="expert-iteration",
+        row="C12",
+        objective="SFT on the best of 4 samples (rejection sampling)",
+        optimum="F(r)^4 - F(r-)^4 of the reference",
+        run=expert_iteration(4, adam(0.3, eps=1e-12), updates=80),
+        gates={"tv": below(4e-2), "tv to reference": above(0.3)},
     ),
 )
