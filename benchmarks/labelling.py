@@ -1,9 +1,10 @@
 """The labelling service over HTTP: 64 annotators at once over 100,000 questions.
 
-python benchmarks/labelling.py [--database URL] [--groups N] [--people N] [--answers N] [--reading S]
-[--large N]: milliseconds that a person waits for the next question and for an answer to be durable,
-answers lost and questions given out too often; then how fast and how large the server is over a
-million groups, and what its first page weighs. The database has to be empty; default: SQLite.
+python benchmarks/labelling.py [--database URL] [--groups N] [--people N] [--answers N]
+[--reading S] [--large N]: milliseconds that a person waits for the next question and for an answer
+to be durable, answers lost and questions given out too often; then how fast and how large the
+server is over a million groups, and what its first page weighs. The database has to be empty;
+default: SQLite.
 """
 
 import argparse

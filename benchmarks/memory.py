@@ -36,26 +36,37 @@ ONLINE = (
     'prompts="cafe:prompts:64" steps=3 batch_prompts=8 reward=judge:cafe sampling.max_tokens=48'
 )
 STAGES = {
+    "pretrain": "corpus=cafe:corpus:600 epochs=1 batch_tokens=2048",
     "sft": DATA,
+    "sft-fp32": DATA + " compute.precision=fp32",
     "sft-lora": DATA + " lora.rank=8",
     "sft-small": DATA + " compute.micro_batch_tokens=512",
     "sft-long": "data=cafe:demonstrations:2000 epochs=1 batch_rows=16",
     "dpo": "data={pairs} epochs=1 batch_groups=8",
     "reward": "data={pairs} epochs=1 batch_groups=8 held_out_fraction=0",
     "ppo": ONLINE,
+    "ppo-lora": ONLINE + " lora.rank=8",
+    "rloo": ONLINE + " k=4",
+    "online_dpo": ONLINE,
     "grpo": ONLINE + " k=4",
     "grpo-lora": ONLINE + " k=4 lora.rank=8",
 }
 CASES = [
+    ("pretrain", "7M"),
+    ("pretrain", "29M"),
     *(("sft", size) for size in SIZES),
     ("sft-long", "0.8M"),
     ("sft-small", "29M"),
     ("sft-lora", "29M"),
+    ("sft-fp32", "29M"),
     ("dpo", "7M"),
     ("dpo", "29M"),
     ("reward", "7M"),
     ("ppo", "0.8M"),
     ("ppo", "7M"),
+    ("ppo-lora", "29M"),
+    ("rloo", "7M"),
+    ("online_dpo", "7M"),
     ("grpo", "7M"),
     ("grpo", "29M"),
     ("grpo-lora", "29M"),
@@ -85,14 +96,22 @@ def prepare(folder: Path) -> None:
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
 
 
+def start(verb: str, folder: Path, size: str) -> list[str]:
+    """The words for a model of a size: its folder, or what it is made like."""
+    if verb != "pretrain":
+        return [f"model={folder / size}"]
+    chosen = SIZES[size].model_dump(exclude_unset=True)
+    return [f"architecture.{key}={value}" for key, value in chosen.items()]
+
+
 def measured(folder: Path, stage: str, size: str) -> dict[str, float]:
     """Predicted and peak MiB of one stage."""
     words = STAGES[stage].format(pairs=folder / "pairs.jsonl").split()
     run = f"{stage}-{size}".replace(".", "_")
     verb = stage.partition("-")[0]
     command = [sys.executable, "-m", "palate", verb, "--run", run, "--root", str(folder)]
-    model = f"model={folder / size}"
-    subprocess.run([*command, model, *words], check=True, stdout=subprocess.DEVNULL)
+    command += [*start(verb, folder, size), *words]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     (timing,) = (folder / "runs" / run).glob("*/timing.json")
     return json.loads(timing.read_text())
 
