@@ -8,9 +8,12 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import IntegrityError
@@ -30,9 +33,11 @@ from palate.records import (
     Tie,
     user_prompt,
 )
+from palate.store import migrations
 from palate.store.connection import open_engine
 from palate.store.database import Counts, Store
 from palate.store.errors import DataError
+from palate.store.pseudonyms import pseudonym
 from palate.store.schema import Table
 
 
@@ -260,6 +265,28 @@ def test_the_migrations_make_exactly_the_tables_of_the_schema(url):
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
     engine.dispose()
+
+
+def test_projects_of_an_older_database_get_a_key_each(url):
+    """The key makes their annotators' pseudonyms."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__path__[0])))
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        for name in ("old", "older"):
+            connection.execute(
+                text("INSERT INTO projects (name, created_at) VALUES (:name, '2026-01-01')"),
+                {"name": name},
+            )
+    engine.dispose()
+    with Store(url) as store:
+        store.add_groups("new", [group(0)])
+        names = {store.pseudonyms(name)("person:ann") for name in ("old", "older", "new")}
+        assert store.pseudonyms("old")("person:ann") in names
+    assert len(names) == 3
+    assert names.isdisjoint({pseudonym("person:ann", key="0"), "person:ann"})
 
 
 def test_a_database_of_a_newer_version_is_refused(url):
