@@ -274,7 +274,7 @@ def test_projects_of_an_older_database_get_a_key_each(url):
     engine = create_engine(url)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0002")
+        command.upgrade(config, "0003")
         for name in ("old", "older"):
             connection.execute(
                 text("INSERT INTO projects (name, created_at) VALUES (:name, '2026-01-01')"),
