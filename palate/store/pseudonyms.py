@@ -45,19 +45,14 @@ def called(
 
     The ids change with the names; so what a judgement supersedes is left out.
     """
-    responses = tuple(
-        response.model_copy(update={"policy": naming(response.policy)})
-        for response in group.responses
-    )
-    renamed = Group(prompt=group.prompt, responses=responses)
-    said = (
-        judgement.model_copy(
-            update={
-                "group_id": renamed.id,
-                "judge": naming(judgement.judge),
-                "supersedes": None,
-            }
+    about: dict[str, object] = {"supersedes": None}
+    authors = [naming(response.policy) for response in group.responses]
+    if authors != [response.policy for response in group.responses]:
+        responses = tuple(
+            response.model_copy(update={"policy": author})
+            for response, author in zip(group.responses, authors, strict=True)
         )
-        for judgement in judgements
-    )
-    return renamed, tuple(said)
+        group = Group(prompt=group.prompt, responses=responses)
+        about["group_id"] = group.id
+    said = (j.model_copy(update=about | {"judge": naming(j.judge)}) for j in judgements)
+    return group, tuple(said)
