@@ -26,7 +26,7 @@ from palate.cli.options import (
     names_and_overrides,
     recipe_and_overrides,
 )
-from palate.config.exchange import Format, Kind, OnBadRow, Weights
+from palate.config.exchange import Format, Kind, Names, OnBadRow, Weights
 from palate.config.objectives import PLACED
 
 app = typer.Typer(
@@ -214,12 +214,12 @@ def import_(
 ) -> None:
     """Bring groups of responses, preferences or judgements into a project of the database."""
     with guard(debug=debug):
-        from palate.stages import exchange
+        from palate.stages import importing
 
         if preview:
-            exchange.preview_file(source, kind=kind, console=Console())
+            importing.preview_file(source, kind=kind, console=Console())
             return
-        exchange.import_file(
+        importing.import_file(
             source,
             project=project,
             url=database_url(database, root),
@@ -236,6 +236,9 @@ def export(
     format: Annotated[Format, typer.Option("--format", help="What to write.")],
     out: Annotated[Path, typer.Option("--out", help="File to write (.jsonl or .parquet).")],
     judges: Judges = None,
+    names: Annotated[
+        Names, typer.Option("--names", help="People under pseudonyms, or as they log in.")
+    ] = "pseudonyms",
     weights: Annotated[Weights, typer.Option("--weights", help="How votes weigh.")] = "reliability",
     held_out: Annotated[
         float, typer.Option("--held-out", min=0, max=0.9, help="Fraction of prompts to hold out.")
@@ -250,18 +253,19 @@ def export(
 ) -> None:
     """Write a project of the database as a dataset that other tools read, with a data card."""
     with guard(debug=debug):
-        from palate.stages import exchange
+        from palate.stages import exporting
 
-        selection = exchange.Selection(
+        selection = exporting.Selection(
             project=project,
             judges=judges or (),
+            names=names,
             weights=weights,
             held_out=held_out,
             seed=seed,
             license=license,
         )
         url = database_url(database, root)
-        exchange.export_project(selection, format=format, out=out, url=url, console=Console())
+        exporting.export_project(selection, format=format, out=out, url=url, console=Console())
 
 
 @app.command(rich_help_panel="Models and data")

@@ -22,4 +22,6 @@ Format = Literal[
     "judgements",
 ]
 Weights = Literal["reliability", "equal"]
+Names = Literal["pseudonyms", "logins"]
+"""What stands for people in an export."""
 OnBadRow = Literal["refuse", "skip"]

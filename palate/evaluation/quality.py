@@ -12,7 +12,13 @@ from palate.evaluation.annotators import RIDGE, AnnotatorQuality, annotator_qual
 from palate.evaluation.ballots import TIED, Ballots, said
 from palate.evaluation.results import Estimate
 from palate.maths.agreement import single_label_accuracy
-from palate.maths.ratings import ELO, RatingRange, islands, rated_with_ranges
+from palate.maths.ratings import (
+    ELO,
+    RatingRange,
+    islands,
+    rated_with_ranges,
+    without_each_voter,
+)
 from palate.maths.statistics import Interval, detectable_win_rate, sample_size
 from palate.records import Group, Judgement, Record
 
@@ -80,7 +86,7 @@ def quality_report(
     decided = int((cast.value != TIED).sum())
     tallies = everything.tallies.values()
     annotators = annotator_quality(everything)
-    leaderboard, disconnected = rate_policies(cast, seed=seed, draws=draws // 5)
+    leaderboard, doubts = rate_policies(cast, seed=seed, draws=draws // 5)
     return QualityReport(
         prompts=everything.prompts,
         groups=everything.groups,
@@ -94,7 +100,7 @@ def quality_report(
         annotators=annotators,
         leaderboard=leaderboard,
         power=power(decided),
-        warnings=(*disconnected, *bias_warnings(annotators)),
+        warnings=(*doubts, *bias_warnings(annotators)),
     )
 
 
@@ -137,7 +143,9 @@ def rate_policies(
         for name, found, counts in zip(cast.policies, ranges, outcomes, strict=True)
     ]
     rated.sort(key=lambda rating: -rating.elo.estimate)
-    return tuple(rated), _island_warning(cast, islands(votes.wins(items)))
+    first = cast.policies.index(rated[0].policy)
+    doubts = (*_island_warning(cast, islands(votes.wins(items))), *_voter_warning(cast, first))
+    return tuple(rated), doubts
 
 
 def _rating(policy: str, found: RatingRange, wins: int, ties: int, losses: int) -> PolicyRating:
@@ -159,4 +167,25 @@ def _island_warning(cast: Ballots, apart: list[list[int]]) -> tuple[str, ...]:
     return (
         f"the policies fall into {len(apart)} sets that are not compared in both directions "
         f"({sets}): between them, ratings rest on the prior; compare them more",
+    )
+
+
+def _voter_warning(cast: Ballots, first: int) -> tuple[str, ...]:
+    """The first place that a single voter's votes decide: of those, the one with the fewest votes.
+
+    No name is told: in an arena, everybody sees it.
+    """
+    votes = cast.policy_votes()
+    voters, sizes = np.unique(votes.voter, return_counts=True)
+    if len(voters) == 1:
+        return ()
+    scores = without_each_voter(votes, len(cast.policies), ridge=RIDGE)
+    deciding = np.flatnonzero(scores.max(1) > scores[:, first] + 1e-9)
+    if not len(deciding):
+        return ()
+    fewest = deciding[sizes[deciding].argmin()]
+    other = cast.policies[int(scores[fewest].argmax())]
+    return (
+        f"the first place rests on single voters ({len(deciding)} of {len(voters)}): without the "
+        f"{sizes[fewest]} votes of one (of {sizes.sum()}), {other} would be first",
     )

@@ -223,6 +223,16 @@ def _variance(
     return np.var(found, axis=0) * count / max(count - 1, 1)
 
 
+def without_each_voter(votes: Votes, items: int, *, ridge: float) -> Array:
+    """Davidson's scores in nats, [voter, item]: row v leaves out the votes of the v-th voter."""
+    return np.stack(
+        [
+            davidson_fit(*votes.decided(items, votes.voter != voter), ridge=ridge).ratings.scores
+            for voter in np.unique(votes.voter)
+        ]
+    )
+
+
 def rank_ranges(scores: Sequence[Interval]) -> list[RatingRange]:
     """Ranks that intervals leave open: 1 + those surely above, to n - those surely below."""
     return [

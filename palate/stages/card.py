@@ -10,6 +10,7 @@ from palate.evaluation.words import percent
 from palate.records import JudgeKind, Record, judge_kind
 from palate.store.database import Judged, Store
 from palate.store.files import json_line, sha256_file, write_text
+from palate.store.pseudonyms import Naming
 
 
 class CardJudge(Record):
@@ -45,8 +46,11 @@ class Card(Record):
         return self.model_copy(update={"files": (*self.files, file)})
 
 
-def card_of(store: Store, project: str, chosen: Mapping[str, Judged], *, license: str) -> Card:
-    """The card of what some judges said; agreement is about groups that several of them judged."""
+def card_of(
+    store: Store, project: str, chosen: Mapping[str, Judged], *, naming: Naming, license: str
+) -> Card:
+    """The card of what some judges said, under the names that `naming` gives them; agreement is
+    about groups that several of them judged."""
     if not chosen:
         return Card(license=license)
     agreements: tuple[Agreement, ...] = ()
@@ -60,8 +64,10 @@ def card_of(store: Store, project: str, chosen: Mapping[str, Judged], *, license
     return Card(
         license=license,
         judges=tuple(
-            CardJudge(judge=name, kind=judge_kind(name), judgements=judged.judgements)
-            for name, judged in chosen.items()
+            CardJudge(judge=name, kind=judge_kind(name), judgements=judgements)
+            for name, judgements in sorted(
+                (naming(name), judged.judgements) for name, judged in chosen.items()
+            )
         ),
         first=min(judged.first for judged in chosen.values()).isoformat(timespec="seconds"),
         last=max(judged.last for judged in chosen.values()).isoformat(timespec="seconds"),

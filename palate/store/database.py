@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import NamedTuple, Self, TypeVar
 
@@ -11,6 +12,7 @@ from sqlalchemy import Connection
 from palate.records import Group, Judgement
 from palate.store import queries
 from palate.store.connection import for_writing, open_engine
+from palate.store.pseudonyms import Naming, pseudonym
 from palate.store.schema import GroupRow, JudgementRow
 
 _CHUNK = 400
@@ -100,6 +102,12 @@ class Store:
         with self._engine.connect() as connection:
             rows = queries.judges(connection, queries.project_id(connection, project))
             return {name: Judged(count, first, last) for name, count, first, last in rows}
+
+    def pseudonyms(self, project: str) -> Naming:
+        """What the project's judges and authors are called where people have pseudonyms."""
+        with self._engine.connect() as connection:
+            key = queries.pseudonym_key(connection, queries.project_id(connection, project))
+        return partial(pseudonym, key=key)
 
     def counts(self, project: str) -> Counts:
         """How much a project holds."""

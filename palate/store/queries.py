@@ -28,6 +28,12 @@ def project_id(connection: Connection, name: str) -> int:
     )
 
 
+def pseudonym_key(connection: Connection, project: int) -> str:
+    """The key of the pseudonyms of a project's annotators."""
+    key = select(ProjectRow.pseudonym_key).where(ProjectRow.id == project)
+    return connection.scalars(key).one()
+
+
 def open_project(connection: Connection, name: str) -> int:
     """The id of a project, made if missing and locked until the transaction ends.
 

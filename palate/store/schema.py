@@ -1,5 +1,6 @@
 """The tables: a record's content is one JSON column, exact; other columns are what queries need."""
 
+import secrets
 from datetime import UTC, datetime
 
 from sqlalchemy import (
@@ -32,14 +33,22 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _key() -> str:
+    return secrets.token_hex(32)
+
+
 class ProjectRow(Table):
-    """A project: prompts, groups and judgements that belong together."""
+    """A project: prompts, groups and judgements that belong together.
+
+    `pseudonym_key` makes the names under which its annotators appear in exports.
+    """
 
     __tablename__ = "projects"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(200), unique=True)
     created_at: Mapped[datetime] = mapped_column(default=_now)
+    pseudonym_key: Mapped[str] = mapped_column(String(64), default=_key, server_default="")
 
 
 class PromptRow(Table):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 import httpx
+from sqlalchemy.exc import SQLAlchemyError
 
 from palate.store import queries
 from palate.store.labelling import Desk
@@ -22,6 +23,8 @@ from palate.web.signature import HEADER, signed
 
 _LONGEST_PAUSE = 300.0
 """Seconds between two attempts."""
+_LAST_WORDS = 2.0
+"""Seconds that a stopping server waits for a delivery under way."""
 _log = logging.getLogger(__name__)
 
 
@@ -94,7 +97,10 @@ def named(url: str, secret: Path | None) -> Webhook | None:
 
 
 class Announcer:
-    """A thread that looks for new judgements and sends the news until it is taken."""
+    """A thread that looks for new judgements and sends the news until it is taken.
+
+    Neither a receiver nor a database that fails ends it: it says so once, and tries again later.
+    """
 
     def __init__(self, desk: Desk, hook: Webhook, *, poll_seconds: float = 1.0) -> None:
         self._desk = desk
@@ -110,19 +116,30 @@ class Announcer:
 
     def __exit__(self, *exc: object) -> None:
         self._stop.set()
-        self._thread.join()
+        # what hangs longer ends with the process; the next start announces everything again
+        self._thread.join(_LAST_WORDS)
 
     def _run(self) -> None:
         failures = 0
         while not self._stop.wait(backoff(failures, first=self._poll)):
             try:
-                for news in self._news():
-                    self._hook.deliver(news, now=self._desk.clock())
-                    self._known[news.project] = news.judgements
-                failures = 0
-            except (httpx.HTTPError, OSError, Undelivered) as error:
+                self._announce()
+            except (httpx.HTTPError, OSError, Undelivered, SQLAlchemyError) as error:
                 failures += 1
-                _log.warning("webhook not delivered (attempt %d): %s", failures, error)
+                if failures == 1:
+                    problem = str(error).partition("\n")[0]
+                    _log.warning("webhook not delivered, will be tried again: %s", problem)
+            else:
+                if failures:
+                    _log.warning("webhook delivered after %d failures", failures)
+                failures = 0
+
+    def _announce(self) -> None:
+        for news in self._news():
+            if self._stop.is_set():
+                return
+            self._hook.deliver(news, now=self._desk.clock())
+            self._known[news.project] = news.judgements
 
     def _news(self) -> list[News]:
         with self._desk.reading() as connection:

@@ -18,7 +18,7 @@ from palate.config.load import load_recipe, load_section, load_stage
 from palate.config.presets import PRESETS
 from palate.config.stages import STAGES
 from palate.feedback.verifiers import VERIFIERS
-from palate.stages.exchange import AS_SAID, JUDGED, UNJUDGED
+from palate.stages.exporting import AS_SAID, JUDGED, UNJUDGED
 from palate.store import formats
 from palate.store.formats import read
 from palate.verify.catalog import QUICK, SLOW

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from palate.evaluation.ballots import FIRST, SECOND, TIED, ballots, reliability, said
-from palate.evaluation.quality import QualityReport, power_sentence, quality_report
+from palate.evaluation.quality import QualityReport, power_sentence, quality_report, rate_policies
 from palate.records import (
     Choice,
     Group,
@@ -175,6 +175,36 @@ def test_ratings_and_rankings_have_their_own_agreement():
     report = quality_report(judged, seed=0)
     assert value(report, "rating: clear", "Krippendorff's alpha (ordinal)") == (1.0, 1.0, 1.0)
     assert value(report, "ranking", "Kendall's W") == pytest.approx((1.0, 1.0, 1.0))
+
+
+def voted(votes):
+    """Judged pairs of "good" and "poor"; votes[judge] is (votes for good, votes for poor)."""
+    for judge, counts in votes.items():
+        for chosen, count in enumerate(counts):
+            for number in range(count):
+                pair = asked(f"{judge} {chosen} {number}", "a", "b", policies=("good", "poor"))
+                yield pair, [by(judge, pair, Choice(chosen=chosen))]
+
+
+def test_a_voter_who_decides_the_first_place_alone_is_noticed_and_not_named():
+    honest = {"person:ann": (30, 20), "person:bob": (28, 22)}
+    assert rate_policies(ballots(voted(honest)), seed=0, draws=5)[1] == ()
+    stuffed = honest | {"person:eve": (0, 40)}
+    ratings, warnings = rate_policies(ballots(voted(stuffed)), seed=0, draws=5)
+    assert [one.policy for one in ratings] == ["poor", "good"]
+    assert warnings == (
+        "the first place rests on single voters (1 of 3): without the 40 votes of one (of 140), "
+        "good would be first",
+    )
+
+
+def test_of_several_voters_who_decide_the_one_with_the_fewest_votes_is_told():
+    votes = {"person:ann": (9, 0), "person:bob": (6, 0), "person:eve": (0, 12)}
+    _, warnings = rate_policies(ballots(voted(votes)), seed=0, draws=5)
+    assert warnings == (
+        "the first place rests on single voters (2 of 3): without the 6 votes of one (of 27), "
+        "poor would be first",
+    )
 
 
 def test_what_cannot_be_known_says_why():

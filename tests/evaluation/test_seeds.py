@@ -6,51 +6,8 @@ import pytest
 from rich.console import Console
 from scipy import special
 
-from palate.evaluation.results import Comparison, Evaluation, JudgeScore, PolicyResult, Settings
 from palate.evaluation.seeds import SeveralSeeds, combined, spread, tables
-from palate.maths.statistics import Interval
-from palate.records import Sampling
-
-
-def exactly(value: float) -> Interval:
-    return Interval(value, value, value)
-
-
-def result(name: str, rate: float | None) -> PolicyResult:
-    comparison = Comparison(
-        policy=name,
-        baseline="sft",
-        judge="cafe",
-        prompts=10,
-        wins=5,
-        ties=0,
-        losses=5,
-        win_rate=exactly(rate or 0.0),
-        length_controlled=exactly(0.5),
-        longer_wins=exactly(0.5),
-    )
-    return PolicyResult(
-        name=name,
-        responses=10,
-        comparisons=(comparison,) if rate is not None else (),
-        kl=exactly(10 * (rate or 0.0)),
-        scores=(JudgeScore(judge="cafe", mean=exactly(1.0)),),
-        mean_length=exactly(20.0),
-        distinct_1=0.5,
-        distinct_2=0.5,
-        repetition=0.0,
-        eos_rate=1.0,
-    )
-
-
-def evaluation(**rates: float) -> Evaluation:
-    return Evaluation(
-        baseline="sft",
-        taste="cafe",
-        policies=(result("sft", None), *(result(name, rate) for name, rate in rates.items())),
-        settings=Settings(prompts="p", num_prompts=10, k=1, sampling=Sampling()),
-        seeds=(0,),
-    )
+from tests.evaluation.evaluations import evaluation
 
 
 def three() -> SeveralSeeds:

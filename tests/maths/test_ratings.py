@@ -16,6 +16,7 @@ from palate.maths.ratings import (
     islands,
     rank_ranges,
     rated_with_ranges,
+    without_each_voter,
 )
 from palate.maths.statistics import Interval
 
@@ -214,6 +215,22 @@ def test_intervals_do_not_narrow_by_asking_the_same_voters_about_copies_of_a_pro
         rated_with_ranges(d, 4, ridge=1e-3, seed=0, draws=60)[0].score for d in (data, copies)
     )
     assert many.high - many.low == pytest.approx(few.high - few.low, rel=0.3)
+
+
+def test_scores_without_a_voter_are_those_of_the_others_alone():
+    data = votes(np.random.default_rng(0), 400, prompts=400, voters=3)
+    without = without_each_voter(data, 4, ridge=1e-3)
+    for voter, scores in enumerate(without):
+        others = data.voter != voter
+        kept = Votes(
+            **{
+                name: getattr(data, name)[others]
+                for name in ("first", "second", "outcome", "prompt", "voter")
+            }
+        )
+        alone = bradley_terry_fit(kept.wins(4), ridge=1e-3).scores
+        assert scores.tolist() == pytest.approx(alone.tolist(), abs=1e-8)
+    assert len(without) == 3
 
 
 def test_ranks_are_certain_only_where_intervals_do_not_overlap():

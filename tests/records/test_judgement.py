@@ -7,6 +7,7 @@ from palate.records import (
     Choice,
     Demonstration,
     Group,
+    Judgement,
     Message,
     Preference,
     PreferenceGroup,
@@ -17,6 +18,7 @@ from palate.records import (
     Scores,
     Skip,
     Tie,
+    content_id,
     preferences_of,
     user_prompt,
 )
@@ -89,3 +91,11 @@ def test_impossible_records_are_refused():
     group = Group(prompt=user_prompt("Hi"), responses=(Response(text="a"),))
     with pytest.raises(ValidationError, match="of a group of 1"):
         PreferenceGroup(group=group, preferences=(Preference(winner=0, loser=1),))
+
+
+def test_judgements_without_reasons_keep_the_ids_that_they_had_before() -> None:
+    plain = {"group_id": "g", "judge": "ann", "verdict": {"kind": "tie", "both_bad": False}}
+    old = plain | {"order": [], "seconds": None, "seed": None, "supersedes": None}
+    assert Judgement.model_validate(plain).id == content_id(old)
+    with_note = Judgement.model_validate(plain | {"note": "x"})
+    assert with_note.id != content_id(old)

@@ -1,97 +1,21 @@
 """What goes into a project comes out of it again, byte for byte, in every format."""
 
 import json
-from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from palate.records import (
-    Choice,
-    Group,
-    Judgement,
-    Message,
-    Prompt,
-    Ranking,
-    Rating,
-    Response,
-    Scores,
-    Skip,
-    Tie,
-    user_prompt,
-)
-from palate.stages.exchange import (
-    AS_SAID,
-    JUDGED,
-    UNJUDGED,
-    Selection,
-    export_project,
-    import_file,
-    preview_file,
-)
+from palate.records import Choice
+from palate.stages.exporting import AS_SAID, JUDGED, UNJUDGED
+from palate.stages.importing import import_file, preview_file
 from palate.store.database import Store
 from palate.store.errors import DataError
 from palate.store.files import sha256_file
 from palate.store.formats import split_by_prompt
+from tests.stages.project import by, export, fill, group, rows
 
 LOSSY = ("prompt-completion", "messages", "prompt-only", "unpaired")
 """Formats that are no preferences: they are read by other stages, not by `palate import`."""
-
-
-def group(name: str, *texts: str) -> Group:
-    prompt = Prompt(
-        messages=(
-            Message(role="user", content=f"Question {name}?"),
-            Message(role="assistant", content="Which one?"),
-            Message(role="user", content="Gr\u00fc\u00dfe \u2028 that one."),
-        )
-    )
-    if name.startswith("single"):
-        prompt = user_prompt(f"Question {name}?")
-    return Group(
-        prompt=prompt,
-        responses=tuple(Response(text=text, policy=f"p{i}") for i, text in enumerate(texts)),
-    )
-
-
-def by(judge: str, about: Group, verdict, order=()) -> Judgement:
-    return Judgement(group_id=about.id, judge=judge, verdict=verdict, order=order, seconds=1.5)
-
-
-def fill(url: str, judges=("person:ann", "person:bob")) -> None:
-    """Pairs with votes that agree and differ, a tie, a ranking, ratings and a skip."""
-    with Store(url) as store:
-        for number in range(6):
-            pair = group(f"pair {number}", "Yes.", "No, it is not.")
-            store.add_groups("mine", [pair])
-            ann = by(judges[0], pair, Choice(chosen=number % 2, strength=1 + number % 4), (1, 0))
-            bob = by(judges[1], pair, Tie() if number == 3 else Choice(chosen=0), (0, 1))
-            store.add_judgements("mine", [ann, bob])
-        rated = group("single rated", "a", "b", "c")
-        ranked = group("ranked", "a", "b", "c", "d")
-        tied = group("tied", "a", "b")
-        store.add_groups("mine", [rated, ranked, tied])
-        store.add_judgements(
-            "mine",
-            [
-                by(judges[0], rated, Scores(values=(0.5, 2.25, -1.0))),
-                by(judges[0], rated, Rating(dimension="honest", values=(1, 4, 5))),
-                by(judges[0], ranked, Ranking(ranks=(1, 0, 1, 2))),
-                by(judges[1], tied, Tie(), (0, 1)),
-                by(judges[1], tied, Skip(reason="unsure"), (0, 1)),
-            ],
-        )
-
-
-def export(url: str, out: Path, format: str, **selection) -> bytes:
-    console = Console(file=(out.parent / "log.txt").open("w"), width=200)
-    chosen = Selection(project=selection.pop("project", "mine"), **selection)
-    export_project(chosen, format=format, out=out, url=url, console=console)
-    return out.read_bytes()
-
-
-def rows(data: bytes) -> list[dict]:
-    return [json.loads(line) for line in data.splitlines()]
 
 
 @pytest.fixture
@@ -135,7 +59,9 @@ def test_people_and_simulated_annotators_are_not_mixed_in_silence(tmp_path):
     fill(url, judges=("person:ann", "annotator:cafe"))
     with pytest.raises(DataError, match=r"different kinds: annotator:cafe \(8\), person:ann \(9\)"):
         export(url, tmp_path / "x.jsonl", "graded")
-    people = rows(export(url, tmp_path / "x.jsonl", "judgements", judges=["people"]))
+    people = rows(
+        export(url, tmp_path / "x.jsonl", "judgements", judges=["people"], names="logins")
+    )
     assert {j["judge"] for row in people for j in row["judgements"]} == {"person:ann"}
     named = export(url, tmp_path / "y.jsonl", "judgements", judges=["annotator:*"])
     assert {j["judge"] for row in rows(named) for j in row["judgements"]} == {"annotator:cafe"}
@@ -209,7 +135,7 @@ def test_a_split_keeps_prompts_whole_and_loses_nothing(url, tmp_path):
 
 def test_the_manifest_has_the_hash_and_the_card_the_facts(url, tmp_path):
     out = tmp_path / "pairs.jsonl.gz"
-    export(url, out, "graded", license="CC BY 4.0")
+    export(url, out, "graded", license="CC BY 4.0", names="logins")
     manifest = json.loads((tmp_path / "pairs.manifest.json").read_text())
     assert manifest["files"][0]["sha256"] == sha256_file(out)
     assert manifest["license"] == "CC BY 4.0"
@@ -219,7 +145,7 @@ def test_the_manifest_has_the_hash_and_the_card_the_facts(url, tmp_path):
     assert "Krippendorff's alpha (nominal)" in card
     assert "License: CC BY 4.0" in card
     again = card.encode()
-    export(url, out, "graded", license="CC BY 4.0")
+    export(url, out, "graded", license="CC BY 4.0", names="logins")
     assert (tmp_path / "pairs.card.md").read_bytes() == again
 
 
@@ -287,35 +213,6 @@ def test_open_assistant_trees_give_a_group_for_every_ranked_question(tmp_path, u
         judged = list(store.judged_groups("oa"))
     assert [(g.k, j[0].verdict.ranks) for g, j in judged] == [(3, (0, 2, 1)), (2, (1, 0))]
     assert [m.content for m in judged[1][0].prompt.messages] == ["Hi", "a", "More?"]
-
-
-@pytest.mark.slow
-def test_trl_and_datasets_read_the_exports(url, tmp_path):
-    """A slow one: it imports datasets and trl."""
-    import datasets
-    from trl.data_utils import is_conversational
-
-    columns = {
-        "preference": {"prompt", "chosen", "rejected"},
-        "graded": {"prompt", "chosen", "rejected", "margin", "probability", "prompt_id"},
-        "unpaired": {"prompt", "completion", "label"},
-        "prompt-completion": {"prompt", "completion"},
-        "messages": {"messages"},
-        "prompt-only": {"prompt"},
-        **dict.fromkeys(("hh", "alpaca", "sharegpt", "helpsteer", "judgements", "oasst")),
-    }
-    for format, expected in columns.items():
-        for suffix in ("jsonl", "parquet"):
-            path = tmp_path / f"{format}.{suffix}"
-            export(url, path, format)
-            kind = "json" if suffix == "jsonl" else "parquet"
-            loaded = datasets.load_dataset(
-                kind, data_files=str(path), split="train", cache_dir=str(tmp_path / "cache")
-            )
-            assert len(loaded) > 0
-            if expected:
-                assert set(loaded.column_names) == expected
-                assert is_conversational(loaded[0])
 
 
 def test_every_format_is_in_one_table():

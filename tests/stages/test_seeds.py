@@ -6,52 +6,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from palate.evaluation.results import Comparison, Evaluation, PolicyResult, Settings
 from palate.evaluation.seeds import SeveralSeeds
-from palate.maths.statistics import Interval
-from palate.records import Sampling
 from palate.stages import seeds
 from palate.store.errors import DataError
 from palate.store.runs import RunDir
-
-HALF = Interval(0.5, 0.4, 0.6)
-
-
-def policy(name: str, rate: float) -> PolicyResult:
-    comparison = Comparison(
-        policy=name,
-        baseline="sft",
-        judge="cafe",
-        prompts=10,
-        wins=5,
-        ties=0,
-        losses=5,
-        win_rate=Interval(rate, rate, rate),
-        length_controlled=HALF,
-        longer_wins=HALF,
-    )
-    return PolicyResult(
-        name=name,
-        responses=10,
-        comparisons=(comparison,) if name != "sft" else (),
-        kl=HALF,
-        scores=(),
-        mean_length=HALF,
-        distinct_1=0.5,
-        distinct_2=0.5,
-        repetition=0.0,
-        eos_rate=1.0,
-    )
+from tests.evaluation.evaluations import evaluation
 
 
 def finished_run(root: Path, name: str, *, seed: int, rate: float, coef: float = 0.1) -> None:
-    evaluation = Evaluation(
-        baseline="sft",
-        taste="cafe",
-        policies=(policy("sft", 0.5), policy("ppo", rate)),
-        settings=Settings(prompts="p", num_prompts=10, k=1, sampling=Sampling()),
-        seeds=(seed,),
-    )
     run = RunDir(root / "runs", name)
     configs = {
         "ppo": {"kl": {"coef": coef}, "seed": seed},
@@ -62,7 +24,7 @@ def finished_run(root: Path, name: str, *, seed: int, rate: float, coef: float =
         folder = run.stage(number, stage)
         folder.write_config(json.dumps(config))
         if stage == "evaluate":
-            folder.write_json("evaluation.json", evaluation.model_dump(mode="json"))
+            folder.write_json("evaluation.json", evaluation(seed, ppo=rate).model_dump(mode="json"))
         folder.finish(
             stage=stage, name=stage, seed=seed, fingerprint="f", inputs={"a.csv": "1"}, summary={}
         )

@@ -10,8 +10,6 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import IntegrityError
 
@@ -33,12 +31,7 @@ from palate.records import (
 from palate.store.connection import open_engine
 from palate.store.database import Counts, Store
 from palate.store.errors import DataError
-from palate.store.schema import Table
-
-
-def group(i: int, k: int = 2) -> Group:
-    responses = tuple(Response(text=f"answer {i}.{j}", policy="sft") for j in range(k))
-    return Group(prompt=user_prompt(f"question {i}"), responses=responses)
+from tests.store.office import group
 
 
 def choice(group: Group, judge: str = "ann", chosen: int = 0) -> Judgement:
@@ -253,24 +246,6 @@ def test_processes_that_open_and_write_one_new_database_at_once_lose_and_double_
         assert store.counts("cafe") == Counts(prompts=25, groups=25, responses=50, judgements=100)
         assert [g.prompt.text for g in store.groups("cafe")] == [f"question {i}" for i in range(25)]
         assert all(len(about) == 4 for _, about in store.judged_groups("cafe"))
-
-
-def test_the_migrations_make_exactly_the_tables_of_the_schema(url):
-    engine = open_engine(url)
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
-    engine.dispose()
-
-
-def test_a_database_of_a_newer_version_is_refused(url):
-    with Store(url) as store:
-        store.add_groups("cafe", [group(0)])
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    engine.dispose()
-    with pytest.raises(DataError, match=r"revision 9999, which .* not know. Remedy: upgrade"):
-        Store(url)
 
 
 def test_a_judgement_of_no_group_is_refused_by_the_database_itself(url):

@@ -76,11 +76,14 @@ class Annotator:
         page = browser.get(f"/projects/{PROJECT}/label")
         asked = re.search(r'action="(/projects/\d+/assignments/\w+)"', page.text)
         if asked is None:
+            if page.status_code != 200:
+                self.problems.append(f"{page.status_code} {page.text[:500]}")
             return False
         note = f"{self.name} {len(self.acknowledged)}"
         revision = re.search(r'name="revision" value="(\d+)"', page.text)
         assert revision
-        answer = {"choice": "0:3", "note": note, "revision": revision[1], "action": "answer"}
+        side = len(self.acknowledged) % 2  # who always chooses one side is paused
+        answer = {"choice": f"{side}:3", "note": note, "revision": revision[1], "action": "answer"}
         self.sent = asked[1], answer | {"csrf": csrf(page.text)}
         return True
 

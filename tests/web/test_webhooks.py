@@ -1,17 +1,23 @@
 """Webhooks reach a real receiver: signed, again until they are taken, and nowhere else."""
 
 import json
+import re
+import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from palate.records import Choice, Judgement
 from palate.store.database import Store
+from palate.store.labelling import Desk
 from palate.web.messages import News
 from palate.web.signature import HEADER, is_signed, signed
 from palate.web.webhooks import Announcer, Undelivered, Webhook
@@ -87,6 +93,114 @@ def test_news_is_sent_again_until_it_is_taken_and_redirects_are_not_followed(caf
         assert not is_signed(body + b" ", header, secret=SECRET, now=now)
         assert not is_signed(body, header, secret=SECRET + b"x", now=now)
         assert not is_signed(body, header, secret=SECRET, now=now + 400)
+
+
+@contextmanager
+def broken(url: str) -> Iterator[None]:
+    """Every query about projects fails meanwhile."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE projects RENAME TO lost"))
+    yield
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE lost RENAME TO projects"))
+    engine.dispose()
+
+
+def warned(caplog: pytest.LogCaptureFixture, begin: str, *, number: int) -> None:
+    """So many warnings that begin like this come, and no more."""
+    limit = time.monotonic() + 30
+    while len([one for one in caplog.messages if one.startswith(begin)]) < number:
+        assert time.monotonic() < limit, caplog.messages
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert len([one for one in caplog.messages if one.startswith(begin)]) == number
+
+
+def test_a_receiver_that_fails_twice_is_told_once_that_it_did_and_loses_nothing(
+    cafe: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    with receiving(503, 500) as receiver:
+        hook = Webhook(url=receiver.url, secret=SECRET, resolve=local)
+        judge(cafe, 0)
+        with Announcer(cafe.desk, hook, poll_seconds=0.02):
+            warned(caplog, "webhook delivered after 2 failures", number=1)
+            judge(cafe, 1)
+            receiver.wait(4)
+    assert [json.loads(body)["judgements"] for _, _, body in receiver.got] == [1, 1, 1, 2]
+    assert caplog.messages == [
+        "webhook not delivered, will be tried again: localhost answered 503",
+        "webhook delivered after 2 failures",
+    ]
+
+
+def test_news_comes_when_a_database_that_failed_is_back(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = Judgement(group_id=group(0).id, judge="person:ann", verdict=Choice(chosen=1))
+    with Store(url) as store:
+        store.add_groups("cafe", [group(0)])
+        store.add_judgements("cafe", [said])
+    with receiving() as receiver, Desk(url) as desk, ExitStack() as trouble:
+        hook = Webhook(url=receiver.url, secret=SECRET, resolve=local)
+        trouble.enter_context(broken(url))
+        with Announcer(desk, hook, poll_seconds=0.02):
+            warned(caplog, "webhook not delivered", number=1)
+            assert receiver.got == []
+            trouble.close()
+            receiver.wait(1)
+    assert json.loads(receiver.got[0][2])["judgements"] == 1
+    assert re.match("webhook not delivered, .*(no such table|does not exist)", caplog.messages[0])
+    assert caplog.messages[1].startswith("webhook delivered after")
+
+
+@pytest.mark.slow  # SQLite waits 5 s for a lock before it gives up
+def test_news_comes_when_a_database_that_was_locked_is_free(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "palate.db"
+    with Store(f"sqlite:///{path}") as store:
+        store.add_groups("cafe", [group(0)])
+        said = Judgement(group_id=group(0).id, judge="person:ann", verdict=Choice(chosen=1))
+        store.add_judgements("cafe", [said])
+    with receiving() as receiver, Desk(f"sqlite:///{path}") as desk:
+        hook = Webhook(url=receiver.url, secret=SECRET, resolve=local)
+        locker = sqlite3.connect(path, isolation_level=None)
+        locker.execute("PRAGMA locking_mode=EXCLUSIVE")
+        locker.execute("BEGIN EXCLUSIVE")
+        locker.execute("UPDATE projects SET name = name")
+        with Announcer(desk, hook, poll_seconds=0.02):
+            warned(caplog, "webhook not delivered", number=1)
+            assert receiver.got == []
+            locker.execute("COMMIT")
+            locker.close()
+            receiver.wait(1)
+    assert json.loads(receiver.got[0][2])["judgements"] == 1
+    assert "locked" in caplog.messages[0]
+
+
+@pytest.mark.slow  # a delivery under way has two seconds
+def test_a_server_that_stops_does_not_wait_for_a_receiver_that_hangs(cafe: Site) -> None:
+    judge(cafe, 0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        hook = Webhook(url=f"http://localhost:{port}/", secret=SECRET, resolve=local)
+        with Announcer(cafe.desk, hook, poll_seconds=0.02):
+            taken, _ = silent.accept()
+            began = time.monotonic()
+        assert time.monotonic() - began < 4
+        taken.close()
+
+
+def test_a_server_that_stops_does_not_wait_for_the_next_attempt(cafe: Site) -> None:
+    judge(cafe, 0)
+    with receiving(*[500] * 100) as receiver:
+        hook = Webhook(url=receiver.url, secret=SECRET, resolve=local)
+        with Announcer(cafe.desk, hook, poll_seconds=0.4):
+            receiver.wait(1)
+            began = time.monotonic()
+        assert time.monotonic() - began < 0.8
+    assert len(receiver.got) == 1
 
 
 def test_the_signature_covers_the_time() -> None:

@@ -19,8 +19,9 @@ from palate.store.labelling.assignments import Assignment, assignment, check_sha
 from palate.store.labelling.checks import Feedback, watch
 from palate.store.labelling.desk import audit
 from palate.store.labelling.errors import Refused
-from palate.store.labelling.items import BY_PERSON, project_name, task_of
+from palate.store.labelling.items import project_name, task_of
 from palate.store.labelling.lease import count_item, member_of
+from palate.store.pseudonyms import BY_PERSON
 from palate.store.schema import (
     AssignmentRow,
     Body,
@@ -192,7 +193,7 @@ def improved(asked: Assignment, answer: Answer, *, author: str) -> tuple[Group, 
     written = Response(text=answer.better, policy=author)
     places = standings(answer.verdicts, asked.shown)
     ranks = tuple(places[i] + 1 if i in places else None for i in range(asked.group.k))
-    group = asked.group.model_copy(update={"responses": (*asked.group.responses, written)})
+    group = Group(prompt=asked.group.prompt, responses=(*asked.group.responses, written))
     return group, Ranking(ranks=(*ranks, 0))
 
 

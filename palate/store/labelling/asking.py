@@ -10,13 +10,8 @@ from sqlalchemy import Connection, Row, Select, exists, func, or_, select, updat
 from palate.records import Answer, Arm, Group, Judgement, LabelTask
 from palate.store import queries
 from palate.store.labelling.desk import audit
-from palate.store.labelling.items import (
-    BY_OWNER,
-    BY_PERSON,
-    add_items,
-    next_position,
-    shown_together,
-)
+from palate.store.labelling.items import add_items, next_position, shown_together
+from palate.store.pseudonyms import BY_OWNER, BY_PERSON
 from palate.store.schema import (
     AssignmentRow,
     AuditRow,

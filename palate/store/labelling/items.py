@@ -13,13 +13,10 @@ from palate.maths.seeds import seed
 from palate.records import Answer, Group, LabelTask
 from palate.store import queries
 from palate.store.labelling.errors import Refused
+from palate.store.pseudonyms import BY_OWNER, BY_PERSON
 from palate.store.schema import AssignmentRow, GroupRow, ItemRow, ProjectRow, ResponseRow, TaskRow
 
 _CHUNK = 200
-BY_PERSON = "person:"
-"""The prefix of the judges, and of the authors of better answers, that are people."""
-BY_OWNER = "check:"
-"""The prefix of the authors of answers that were written to check attention."""
 
 
 def task_of(connection: Connection, project: int) -> LabelTask:

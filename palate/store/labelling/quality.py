@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select
 from palate.records import Answer, Choice, Group, Judgement, preferred
 from palate.store import queries
 from palate.store.labelling.checks import check_results
-from palate.store.labelling.items import BY_PERSON
+from palate.store.pseudonyms import BY_PERSON
 from palate.store.schema import (
     AssignmentRow,
     GroupRow,

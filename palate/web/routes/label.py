@@ -12,7 +12,8 @@ from palate.store.labelling import Desk, accounts, answers, lease, review
 from palate.store.labelling.answers import Assignment
 from palate.store.labelling.checks import Feedback
 from palate.store.labelling.errors import Refused
-from palate.store.labelling.items import BY_PERSON, task_of
+from palate.store.labelling.items import task_of
+from palate.store.pseudonyms import BY_PERSON
 from palate.web import forms
 from palate.web.asking import fill
 from palate.web.difference import Piece, differences

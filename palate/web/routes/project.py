@@ -16,7 +16,7 @@ from palate.records import Response as Written
 from palate.store.labelling import accounts, items, review
 from palate.store.labelling.desk import audit
 from palate.store.labelling.errors import Refused
-from palate.store.labelling.items import BY_OWNER
+from palate.store.pseudonyms import BY_OWNER
 from palate.store.runs import RunDir, StageDir
 from palate.web.pages import go_to, page
 from palate.web.visitor import RANKS, DeskHere, Form, Inside, Owner, whole, word, words

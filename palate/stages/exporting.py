@@ -1,15 +1,16 @@
-"""`import` and `export`: between files (or Hub names) and a project of the database."""
+"""`export`: a project of the database into a file that trainers read.
+
+People leave under pseudonyms unless their names are asked for.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import chain, islice
 from pathlib import Path
-from typing import TypeVar
 
 from rich.console import Console
 
-from palate.config.exchange import Format, Kind, OnBadRow, Weights
+from palate.config.exchange import Format, Names, Weights
 from palate.evaluation.ballots import ballots, reliability
 from palate.feedback.aggregate import EQUAL, labelled, settled, vote_weight
 from palate.records import (
@@ -23,79 +24,9 @@ from palate.records import (
 from palate.stages.card import card_of, write_card
 from palate.store import formats
 from palate.store.database import Judged, Store
-from palate.store.errors import BadRows, DataError, Skipped, refuse
+from palate.store.errors import DataError
 from palate.store.formats import Row, split_by_prompt
-
-_CHUNK = 2_000
-T = TypeVar("T")
-
-
-def import_file(
-    source: str,
-    *,
-    project: str,
-    url: str,
-    kind: Kind,
-    console: Console,
-    bad_rows: OnBadRow = "refuse",
-) -> None:
-    """Stream a file or Hub dataset into a project; what is there already is left alone."""
-    groups = judgements = 0
-    skipped = Skipped()
-    rows = judged_rows(source, kind, bad_rows=skipped if bad_rows == "skip" else refuse)
-    with Store(url) as store, console.status(f"importing {source}") as status:
-        for chunk in chunks(rows):
-            groups += store.add_groups(project, [row.group for row in chunk])
-            said = (judgement for row in chunk for judgement in row.judgements)
-            judgements += store.add_judgements(project, said)
-            status.update(f"importing {source}: {groups} groups, {judgements} judgements")
-    _report(skipped, console)
-    console.print(f"{project}: {groups} new groups, {judgements} new judgements from {source}")
-
-
-def preview_file(source: str, *, kind: Kind, console: Console) -> None:
-    """Read a whole file or Hub dataset, and print what an import would bring and what is wrong."""
-    skipped = Skipped()
-    rows = judged_rows(source, kind, bad_rows=skipped)
-    first = next(rows, None)
-    groups = responses = 0
-    judges: dict[str, int] = {}
-    for row in chain([first] if first else [], rows):
-        groups += 1
-        responses += row.group.k
-        for judgement in row.judgements:
-            judges[judgement.judge] = judges.get(judgement.judge, 0) + 1
-    console.print(f"{source}: {groups} groups of {responses} responses")
-    for judge, count in judges.items():
-        console.print(f"  {count} judgements of {judge}", markup=False)
-    if first:
-        console.print(f"the first: {first.model_dump_json(exclude_defaults=True)}", markup=False)
-    _report(skipped, console)
-
-
-def _report(skipped: Skipped, console: Console) -> None:
-    for error in skipped.first:
-        console.print(str(error), style="red", markup=False)
-    if skipped.count:
-        console.print(f"{skipped.count} rows cannot be used", style="red")
-
-
-def judged_rows(source: str, kind: Kind, *, bad_rows: BadRows) -> Iterator[JudgedGroup]:
-    """What a file holds; rows that name no judge are of the judge `import:<file name>`."""
-    if kind == "groups":
-        groups = formats.read_groups(source, bad_rows=bad_rows)
-        return (JudgedGroup(group=group, judgements=()) for group in groups)
-    return formats.read_judged(source, judge=f"import:{Path(source).name}", bad_rows=bad_rows)
-
-
-def chunks(items: Iterable[T]) -> Iterator[list[T]]:
-    """Lists of at most 2,000 items."""
-    rest = iter(items)
-    while chunk := list(islice(rest, _CHUNK)):
-        yield chunk
-
-
-# Export
+from palate.store.pseudonyms import Naming, called
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +39,7 @@ class Selection:
 
     project: str
     judges: Sequence[str] = ()
+    names: Names = "pseudonyms"
     weights: Weights = "reliability"
     held_out: float = 0.0
     seed: int = 0
@@ -119,16 +51,17 @@ def export_project(
 ) -> None:
     """Write a project in a format that trainers read, beside it its manifest and data card.
 
-    Equal content gives equal bytes. With a held-out fraction there is a second file, and all rows
-    of a prompt are in the same one.
+    Writing it again gives the same bytes. With a held-out fraction there is a second file, and all
+    rows of a prompt are in the same one.
     """
     with Store(url) as store:
         chosen = {} if format in UNJUDGED else chosen_judges(store, selection)
         weights = judge_weights(store, selection, chosen)
-        card = card_of(store, selection.project, chosen, license=selection.license)
+        naming = _naming(store, selection)
+        card = card_of(store, selection.project, chosen, naming=naming, license=selection.license)
         for held_out, path in _files(out, selection.held_out):
             left_out: dict[str, int] = {}
-            mine = _side(_judged(store, selection.project, chosen, format), selection, held_out)
+            mine = _side(_judged(store, selection, chosen, format), selection, held_out)
             rows = _rows(mine, format, weights, left_out)
             count = formats.write_rows(path, rows)
             card = card.with_file(path, rows=count, left_out=left_out)
@@ -142,6 +75,7 @@ def export_project(
 def _settings(selection: Selection) -> dict[str, str]:
     return {
         "project": selection.project,
+        "names": selection.names,
         "weights": selection.weights,
         "held_out": str(selection.held_out),
         "seed": str(selection.seed),
@@ -193,7 +127,7 @@ def judge_weights(
         return EQUAL
     shared = (
         (group, judgements)
-        for group, judgements in _judged(store, selection.project, chosen, "preferences")
+        for group, judgements in _judged(store, selection, chosen, "preferences")
         if len({judgement.judge for judgement in judgements}) > 1
     )
     cast = ballots(shared)
@@ -203,20 +137,26 @@ def judge_weights(
     return dict(zip(cast.judges, map(vote_weight, fit.accuracy.tolist()), strict=True))
 
 
+def _naming(store: Store, selection: Selection) -> Naming:
+    return store.pseudonyms(selection.project) if selection.names == "pseudonyms" else str
+
+
 JudgedPair = tuple[Group, tuple[Judgement, ...]]
 
 
 def _judged(
-    store: Store, project: str, chosen: Mapping[str, Judged], format: Format
+    store: Store, selection: Selection, chosen: Mapping[str, Judged], format: Format
 ) -> Iterator[JudgedPair]:
+    """What leaves, under the names under which it leaves."""
+    naming = _naming(store, selection)
     if format in UNJUDGED:
-        for group in store.groups(project):
-            yield group, ()
+        for group in store.groups(selection.project):
+            yield called(group, (), naming)
         return
-    for group, judgements in store.judged_groups(project):
-        mine = tuple(judgement for judgement in judgements if judgement.judge in chosen)
+    for group, judgements in store.judged_groups(selection.project):
+        mine = [judgement for judgement in judgements if judgement.judge in chosen]
         if mine:
-            yield group, mine
+            yield called(group, mine, naming)
 
 
 def _side(
@@ -248,8 +188,7 @@ def _rows_of(
     if format in UNJUDGED:
         return UNJUDGED[format](group)
     if format in AS_SAID:
-        plain = [judgement.model_copy(update={"supersedes": None}) for judgement in judgements]
-        return AS_SAID[format](JudgedGroup(group=group, judgements=tuple(plain)))
+        return AS_SAID[format](JudgedGroup(group=group, judgements=tuple(judgements)))
     row = settled(group, judgements, weights=weights)
     return JUDGED[format](row) if row else []
 
