@@ -70,7 +70,9 @@ def test_a_person_asks_waits_votes_and_asks_again(arena: Site, context: BrowserC
     page.get_by_role("button", name="Ask").click()
     expect(page.get_by_role("status")).to_have_text("Two policies are writing")
     expect(page.locator(".turn .rendered")).to_have_text("Do you have oat milk?")
+    context.set_offline(True)  # the page would be looking again meanwhile
     assert violations(page) == []
+    context.set_offline(False)
     with policies(arena.desk):
         expect(page.locator(".answer")).to_have_count(2)
         assert "alpha" not in page.content()
