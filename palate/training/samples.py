@@ -15,7 +15,7 @@ from palate.training.improve import OnlineLoop
 from palate.training.learner import read_all
 
 _PROMPTS = 4
-_TIMES = 16
+_TIMES = 10
 
 
 class Watch:
