@@ -242,7 +242,8 @@ def _bought(course: Course) -> Iterator[Finding]:
     finished = course.at_first("response/finished")
     prices = [f"the KL is {kl:.3g} nats"] if kl > _TARGETS.kl_nats else []
     if ended < finished - 0.05:
-        prices.append(f"{percent(ended)} of responses end by themselves, {percent(finished)} did")
+        was = percent(finished)
+        prices.append(f"{percent(ended)} of responses end by themselves instead of {was}")
     if abs(length - before) > _TARGETS.length_drift * before:
         prices.append(f"responses went from {before:.3g} to {length:.3g} tokens")
     if prices:

@@ -177,7 +177,7 @@ class StageDir:
         """What an on-policy stage answered to its watched prompts so far, by step."""
         path = self.path / SAMPLES
         lines = path.read_bytes().splitlines() if path.is_file() else []
-        return [Sample.model_validate_json(line) for line in lines]
+        return [Sample.model_validate(json.loads(line)) for line in lines]
 
     def rewind(self, step: int) -> None:
         """Drop the metrics of this step and later ones: they are about to be computed again."""

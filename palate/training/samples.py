@@ -16,19 +16,20 @@ from palate.training.learner import read_all
 
 _PROMPTS = 4
 _TIMES = 10
+_SEED = seed(0, "watch")
 
 
 class Watch:
     """Asks a few prompts of the data before the first step, then every few, and after the last.
 
-    Every time the same random numbers are drawn: where an answer changes, the policy did. They are
-    none of training's, which a watch leaves as it is. A run that resumes asks again from there.
+    The random numbers are the same every time, whatever the run's seed: where answers differ,
+    policies do. They are none of training's, which a watch leaves as it is. A run that resumes asks
+    again from there.
     """
 
     def __init__(self, loop: OnlineLoop, folder: StageDir, prompts: Sequence[Prompt]) -> None:
         self.loop, self.folder = loop, folder
         self.prompts = spread(prompts, _PROMPTS)
-        self._seed = seed(loop.run_seed, "watch")
         self._rows: list[Sample] | None = None
 
     def look(self, step: int, total: int) -> None:
@@ -42,7 +43,7 @@ class Watch:
 
     def _asked(self, step: int) -> list[Sample]:
         actors = self.loop.actors
-        drawn = self.loop.draw(self.prompts, self._seed, k=1)
+        drawn = self.loop.draw(self.prompts, _SEED, k=1)
         tokens = [one.tokens for one in drawn]
         reference = read_all(actors.reference.role, tokens, budget=actors.policy.budget).logprobs
         sampled = padded([one.rollouts[0].logprobs for one in drawn], torch.float32)
