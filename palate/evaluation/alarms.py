@@ -18,6 +18,7 @@ LATELY = 5
 """Steps whose mean is what a metric is lately, and what it was at first."""
 
 _TARGETS = Targets()
+_SOFT = KlConfig()
 
 
 class Bound(Record):
@@ -138,7 +139,7 @@ class Course:
 def alarms(
     lines: Sequence[Mapping[str, float]],
     *,
-    kl: KlConfig | None = None,
+    kl: KlConfig = _SOFT,
     trust: TrustRecord | None = None,
 ) -> tuple[Finding, ...]:
     """What is wrong with a stage that logged these lines, problems first.
@@ -190,9 +191,9 @@ def _out_of_bounds(course: Course, bound: Bound) -> Iterator[Finding]:
         yield Finding(rule=bound.rule, severity=bound.severity, text=text, remedy=bound.remedy)
 
 
-def _above_target(course: Course, kl: KlConfig | None) -> Iterator[Finding]:
+def _above_target(course: Course, kl: KlConfig) -> Iterator[Finding]:
     """A budget holds on average; Ziegler's controller moves around its target."""
-    if kl is None or kl.control == "soft":
+    if kl.control == "soft":
         return
     slack = 1.0 if kl.control == "hard" else 1.5
     value = course.lately("kl/policy_reference")

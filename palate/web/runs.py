@@ -123,14 +123,14 @@ def _stage(path: Path, written: tuple[tuple[int, int], ...]) -> StageView:
     folder = StageDir(path)
     lines = folder.metrics() if written[0][1] <= _LONGEST_METRICS else []
     config = json.loads((path / CONFIG).read_bytes()) if written[1][1] else {}
-    kl = KlConfig.model_validate(config["kl"]) if "kl" in config else None
+    control = {name: config["kl"][name] for name in ("control", "target") if "kl" in config}
     names = dict.fromkeys(name for line in lines for name in line if name != "step")
     return StageView(
         name=path.name,
         finished=written[3] != (0, 0),
         step=int(lines[-1]["step"]) if lines else 0,
         curves=tuple(_curve(n, [line[n] for line in lines if n in line]) for n in names),
-        alarms=alarms(lines, kl=kl, trust=folder.trust()),
+        alarms=alarms(lines, kl=KlConfig.model_validate(control), trust=folder.trust()),
     )
 
 

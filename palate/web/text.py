@@ -57,7 +57,11 @@ def inline(text: str) -> Markup:
 
 
 def line(text: str, longest: int = 90) -> str:
-    """The beginning of a text where no markup is possible: what is invisible becomes U+FFFD."""
+    """The beginning of a text where no markup is possible: what is invisible becomes U+FFFD.
+
+    >>> ascii(line("Do you \u202e have\\n  tea?")), line("aaaaa", 3)
+    ("'Do you \\\\ufffd have tea?'", 'aaa...')
+    """
     shown = _INVISIBLE.sub("\ufffd", _printable(" ".join(text[: 2 * longest].split())))
     return shown if len(shown) <= longest else f"{shown[:longest]}..."
 
