@@ -168,6 +168,34 @@ def chat(
         stage.run(models, console=Console(), sampling=sampling)
 
 
+@app.command(rich_help_panel="Models and data")
+def arena(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL MODEL_B ... KEY=VALUE",
+            help="Folders or Hub names, and sampling settings such as temperature=0.7.",
+        ),
+    ],
+    *,
+    project: Project,
+    root: Root = HERE,
+    database: Database = "",
+    debug: Debug = False,
+) -> None:
+    """Let models answer what people ask them in the labelling app, blind and in pairs."""
+    with guard(debug=debug):
+        from palate.config.common import SamplingConfig
+        from palate.config.load import load_section
+
+        models, overrides = names_and_overrides(words)
+        sampling = load_section(SamplingConfig(), overrides)
+        from palate.stages import arena as stage
+
+        url = database_url(database, root)
+        stage.run(models, project=project, url=url, sampling=sampling, console=Console())
+
+
 @app.command("import", rich_help_panel="Models and data")
 def import_(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file or Hub name.")],

@@ -50,6 +50,13 @@ class ConfigText(Record):
     text: str
 
 
+class StageObjective(Record):
+    """What the settings of an on-policy stage really optimize, and what follows from it."""
+
+    name: str
+    sentences: tuple[str, ...]
+
+
 class StageTrust(Record):
     """What an on-policy stage found out about itself."""
 
@@ -82,6 +89,7 @@ class ReportInputs(Record):
     costs: tuple[StageCost, ...] = ()
     credits: tuple[Credit, ...] = ()
     configs: tuple[ConfigText, ...] = ()
+    objectives: tuple[StageObjective, ...] = ()
     trust: tuple[StageTrust, ...] = ()
     facts: RunFacts
 

@@ -12,10 +12,12 @@ from palate.models.load import load_policy
 from palate.models.precision import pick_device
 from palate.records import Message, Prompt
 from palate.stages.policies import OpenPolicy
+from palate.stages.progress import quiet_libraries
 
 
 def run(models: list[str], *, console: Console, sampling: SamplingConfig) -> None:
     """Read prompts until end of input; every model keeps its own conversation until `/new`."""
+    quiet_libraries()
     policies = {source: open_chat(source) for source in models}
     history: dict[str, tuple[Message, ...]] = dict.fromkeys(models, ())
     console.print("[dim]/new starts over, Ctrl-D ends[/]")

@@ -6,8 +6,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import datasets
-import transformers
 from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
@@ -39,7 +37,7 @@ from palate.stages import (
     sources,
 )
 from palate.stages.context import EVALUATION, RECIPE, TIMING, StageContext, stage_seed
-from palate.stages.progress import LeftOut, StageMonitor
+from palate.stages.progress import LeftOut, StageMonitor, quiet_libraries
 from palate.stages.resources import Stopwatch, Usage, release_memory
 from palate.store.errors import refuse
 from palate.store.files import sha256_file, sha256_tree, write_text
@@ -102,12 +100,6 @@ def run_recipe(recipe: Recipe, *, root: Path, console: Console) -> Path:
     for name, config in recipe.stages.items():
         show_result(config, artifacts[name], console)
     return run.path
-
-
-def quiet_libraries() -> None:
-    """Progress is palate's own: libraries show no bars beside it."""
-    transformers.utils.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
 
 
 def show_result(config: StageConfig, folder: Path, console: Console) -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import datasets
+import transformers
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
@@ -18,6 +20,12 @@ _HEADLINES = (
     "kl/policy_reference",
     "response/length",
 )
+
+
+def quiet_libraries() -> None:
+    """Progress is palate's own: libraries show no bars beside it."""
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
 
 
 class StageMonitor:

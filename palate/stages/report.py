@@ -15,12 +15,21 @@ from palate.evaluation.report import (
     ReportInputs,
     RunFacts,
     StageCost,
+    StageObjective,
     StageTrust,
     page,
     report,
 )
 from palate.evaluation.results import Evaluation
-from palate.stages.context import CREDIT, EVALUATION, RECIPE, TIMING, StageContext, stage_seed
+from palate.stages.context import (
+    CREDIT,
+    EVALUATION,
+    OBJECTIVE,
+    RECIPE,
+    TIMING,
+    StageContext,
+    stage_seed,
+)
 from palate.store.runs import StageDir
 
 _CREDITS_PER_POLICY = 4
@@ -48,6 +57,11 @@ def run(config: ReportConfig, context: StageContext) -> dict[str, float]:
             configs=tuple(
                 ConfigText(name=name, text=(folder.path / "config.json").read_text("utf-8"))
                 for name, folder in stages.items()
+            ),
+            objectives=tuple(
+                StageObjective(name=name, sentences=tuple(json.loads(path.read_text("utf-8"))))
+                for name, folder in stages.items()
+                if (path := folder.path / OBJECTIVE).is_file()
             ),
             trust=tuple(
                 StageTrust(name=name, record=record)

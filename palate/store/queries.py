@@ -28,10 +28,12 @@ def project_id(connection: Connection, name: str) -> int:
     )
 
 
-def _opened(connection: Connection, name: str) -> int:
-    """The id of a project, made if missing and locked until the transaction ends: positions are
-    given out under this lock, which leaves rows that refer to the project alone. SQLite's write
-    lock is held anyway."""
+def open_project(connection: Connection, name: str) -> int:
+    """The id of a project, made if missing and locked until the transaction ends.
+
+    Positions are given out under this lock, which leaves rows that refer to the project alone;
+    SQLite's write lock is held anyway.
+    """
     locked = select(ProjectRow.id).where(ProjectRow.name == name).with_for_update(key_share=True)
     id = connection.scalar(locked)
     if id is None:
@@ -57,7 +59,7 @@ def reached(connection: Connection) -> list[tuple[int, str, int]]:
 
 def insert_groups(connection: Connection, name: str, groups: Sequence[Group]) -> int:
     """Insert the groups that are not there and count them."""
-    project = _opened(connection, name)
+    project = open_project(connection, name)
     by_id = {group.id: group for group in groups}
     ids = select(GroupRow.id).where(GroupRow.project_id == project, GroupRow.id.in_(by_id))
     there = set(connection.scalars(ids))
@@ -122,7 +124,7 @@ def insert_judgements(
 ) -> int:
     """Insert the judgements that are not there and count them; a judgement without a client key
     has its own id as one."""
-    project = _opened(connection, name)
+    project = open_project(connection, name)
     by_id = {judgement.id: judgement for judgement in judgements}
     _check_references(connection, project, name, by_id)
     keys = {id: client_keys.get(id, id) for id in by_id}

@@ -240,6 +240,29 @@ class AssignmentRow(Table):
     best: Mapped[str] = mapped_column(default="")
 
 
+class LivePromptRow(Table):
+    """A prompt that a person put to the policies of an arena; its `assignment` is empty until they
+    have answered, and `problem` says why they cannot. Somebody is at it since `taken_at`."""
+
+    __tablename__ = "live_prompts"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["project_id", "person_id"], ["members.project_id", "members.person_id"]
+        ),
+        Index("ix_live_prompts_waiting", "project_id", "assignment", "created_at"),
+        Index("ix_live_prompts_person", "project_id", "person_id"),
+    )
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    project_id: Mapped[int]
+    person_id: Mapped[int]
+    body: Mapped[Body]
+    created_at: Mapped[float]
+    taken_at: Mapped[float | None]
+    assignment: Mapped[str] = mapped_column(String(32), default="")
+    problem: Mapped[str] = mapped_column(String(32), default="")
+
+
 class AuditRow(Table):
     """Who did what when; rows are only ever added."""
 

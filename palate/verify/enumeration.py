@@ -272,6 +272,42 @@ def bradley_terry_scores(probability: Tensor, *, offset: float = 0.0) -> Tensor:
     return centered(scores)
 
 
+def normalized_means(tree: Tree, scores: Tensor) -> Tensor:
+    """Log-probabilities whose means per token are the scores plus a constant of the prompt.
+
+    pi(y) = exp(|y| (s(y) + c)), c by bisection so that they sum to 1; [prompt, response].
+    """
+    lengths = tree.mask.sum(-1)
+    high = -scores.max(-1, keepdim=True).values  # the likeliest response alone has 1 there
+    low = high - math.log(len(lengths)) - 1
+    for _ in range(200):
+        middle = (low + high) / 2
+        too_much = (lengths * (scores + middle)).logsumexp(-1, keepdim=True) > 0
+        low, high = torch.where(too_much, low, middle), torch.where(too_much, middle, high)
+    return lengths * (scores + low)
+
+
+def minimizer(start: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """Log-probabilities [prompt, response] that minimize a smooth loss of them, by L-BFGS."""
+    free = start.detach().clone().requires_grad_()
+    optimizer = torch.optim.LBFGS(
+        [free],
+        max_iter=5000,
+        tolerance_grad=1e-11,
+        tolerance_change=1e-15,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = loss(free.log_softmax(-1))
+        value.backward()
+        return value
+
+    optimizer.step(closure)
+    return free.detach().log_softmax(-1)
+
+
 def centered(scores: Tensor) -> Tensor:
     """Scores less their mean over a prompt's responses: a reward has no origin."""
     return scores - scores.mean(-1, keepdim=True)

@@ -6,26 +6,28 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import relu
 
 from palate.algorithms.onpolicy import ALGORITHMS
 from palate.algorithms.sft import Reduction
+from palate.batches.groups import token_group
 from palate.config.common import OptimizerConfig
 from palate.config.onpolicy import AnyOnPolicyConfig
 from palate.config.stages import DpoConfig, RewardConfig
 from palate.evaluation.policies import best_of_n_curve
+from palate.feedback.judges import ScorerJudge
 from palate.maths.statistics import best_of_n_kl_bound
 from palate.models.roles import Role
+from palate.records import Choice, Group, Prompt, Response
 from palate.verify import enumeration as exact
 from palate.verify.checks import Reached
 from palate.verify.loops import imitate, improve, judged, prefer, rate, repeated
 from palate.verify.onpolicy import NewWorld, Run, table, to_optimum, to_solution
+from palate.verify.solutions import BETA, labels, least_hinge
 from palate.verify.tabular import TabularReward
-from palate.verify.worlds import World, tabular_world
+from palate.verify.worlds import TableScorer, World, tabular_world
 
 Pairs = list[tuple[int, int]]
-
-BETA = 0.5
-"""Of EP-T and EP-TF."""
 
 _DEMONSTRATIONS = 200
 _POOLS, _POOL = 2000, 100
@@ -45,12 +47,6 @@ def all_pairs(responses: int) -> Pairs:
 def some_pairs(responses: int) -> Pairs:
     """Three circles of unequal strides: connected, and nothing like independent draws."""
     return [(i, (i + stride) % responses) for stride in (1, 3, 7) for i in range(responses)]
-
-
-def labels(reward: Tensor, *, flipped: float = 0.0) -> Tensor:
-    """P(i preferred to j) = sigmoid(r_i - r_j), a fraction of the labels being flipped."""
-    right = torch.sigmoid(reward[..., :, None] - reward[..., None, :])
-    return (1 - flipped) * right + flipped * (1 - right)
 
 
 def votes(reward: Tensor, *, seed: int) -> Tensor:
@@ -103,35 +99,24 @@ def at_solution(trained: NewWorld, solution: Callable[[World], Tensor]) -> Run:
     return run
 
 
-def ipo_solution(tau: float) -> Callable[[World], Tensor]:
-    """ref exp(P(y preferred to a uniform response) / tau) / Z: Azar 2023, for independent pairs."""
+def hinge_excess(trained: NewWorld) -> Run:
+    """How much more hinge loss per pair than the least there is, which a linear program finds.
 
-    def solution(world: World) -> Tensor:
-        uniform = torch.full_like(world.log_ref, 1 / len(world.tree.responses)).log()
-        preferred = exact.preferred(uniform, world.reward)
-        return exact.pi_star(world.log_ref, preferred, tau)
+    The loss is flat around its minimum, so there is no one policy to be at.
+    """
 
-    return solution
+    def run(seed: int) -> Reached:
+        world = trained(seed)
+        implicit = BETA * (world.logp() - world.log_ref)
+        excess = []
+        for scores, probability in zip(implicit, labels(world.reward), strict=True):
+            first, second = torch.tensor(all_pairs(len(scores))).T
+            p, difference = probability[first, second], scores[first] - scores[second]
+            mean = (p * relu(1 - difference) + (1 - p) * relu(1 + difference)).mean()
+            excess.append(float(mean) - least_hinge(first.numpy(), second.numpy(), p.numpy()))
+        return {"excess": max(excess)}
 
-
-def smoothed_solution(smoothing: float) -> Callable[[World], Tensor]:
-    """The reference tilted by the Bradley-Terry fit of the smoothed labels."""
-
-    def solution(world: World) -> Tensor:
-        scores = exact.bradley_terry_scores(labels(world.reward, flipped=smoothing))
-        return exact.pi_star(world.log_ref, scores, BETA)
-
-    return solution
-
-
-def offset_solution(margin: float) -> Callable[[World], Tensor]:
-    """The reference tilted by the scores that fit labels by so much more: ODPO."""
-
-    def solution(world: World) -> Tensor:
-        scores = exact.bradley_terry_scores(labels(world.reward), offset=margin)
-        return exact.pi_star(world.log_ref, scores, BETA)
-
-    return solution
+    return run
 
 
 def from_votes(config: DpoConfig, *, updates: int) -> Run:
@@ -195,6 +180,51 @@ def imitating(
         }
 
     return run
+
+
+def expert_iteration(n: int, optimizer: OptimizerConfig, *, updates: int) -> Run:
+    """SFT on the best of n sampled responses by the reward: one round of rejection sampling.
+
+    `tv` is to the exact best-of-n distribution of the reference, `tv to reference` to where it
+    started.
+    """
+
+    def run(seed: int) -> Reached:
+        world = tabular_world(exact.short())
+        judge = ScorerJudge(TableScorer(world.index, world.reward), ask="best", pairs_per_group=0)
+        tokens = [
+            token_group(prompt.id, prompt.token_ids, _best(world, prompt, judge, n, seed=seed))
+            for prompt in world.prompts
+        ]
+        imitate(world, tokens, "token_mean", optimizer, updates=updates, seed=seed)
+        exactly = [
+            exact.best_of_n(*row, n) for row in zip(world.log_ref, world.reward, strict=True)
+        ]
+        logp = world.logp()
+        return {
+            "tv": float(exact.tv(logp, torch.stack(exactly).log()).max()),
+            "tv to reference": float(exact.tv(logp, world.log_ref).min()),
+        }
+
+    return run
+
+
+def _best(
+    world: World, prompt: Prompt, judge: ScorerJudge, n: int, *, seed: int
+) -> tuple[tuple[int, ...], ...]:
+    """The best response of each of many groups of n that the policy samples to a prompt."""
+    asked = world.encoder.encode_prompt(prompt)
+    (rollouts,) = world.sampler.sample([asked], n * _POOLS, seed=seed)
+    responses = [Response(text="", token_ids=rollout.tokens) for rollout in rollouts]
+    groups = [
+        Group(prompt=prompt, responses=tuple(responses[i : i + n]))
+        for i in range(0, len(responses), n)
+    ]
+    best: list[tuple[int, ...]] = []
+    for group, judgement in zip(groups, judge.judge(groups, seed=seed), strict=True):
+        assert isinstance(judgement.verdict, Choice)
+        best.append(group.responses[judgement.verdict.chosen].token_ids)
+    return tuple(best)
 
 
 def scores_of(world: World) -> Role:

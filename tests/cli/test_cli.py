@@ -54,7 +54,18 @@ def test_help_lists_every_verb_and_comes_without_torch() -> None:
     )
     assert time.perf_counter() - begun < 3, "0.1 s on an idle laptop"
     assert (result.returncode, result.stderr) == (0, "")
-    others = ("run", "chat", "label", "import", "export", "config", "show", "doctor", "verify")
+    others = (
+        "run",
+        "chat",
+        "arena",
+        "label",
+        "import",
+        "export",
+        "config",
+        "show",
+        "doctor",
+        "verify",
+    )
     for verb in (*STAGES, *others):
         assert f"\u2502 {verb} " in result.stdout
 
@@ -113,6 +124,8 @@ def test_a_word_that_is_neither_recipe_nor_override_is_refused() -> None:
     assert refused("sft", "epochs", "3").startswith("epochs: expected one recipe (a .toml file)")
     assert refused("sft", "a.toml", "b.toml").startswith("b.toml: expected one recipe")
     assert refused("chat", "a", "b", "c").startswith("chat takes one model or two, not 3")
+    alone = refused("arena", "a", "--project", "p")
+    assert alone.startswith("an arena compares two policies or more, not 1")
 
 
 def test_a_verb_lists_the_tables_that_it_could_run(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from palate.evaluation.report import (
     ReportInputs,
     RunFacts,
     StageCost,
+    StageObjective,
     StageTrust,
 )
 from palate.evaluation.results import (
@@ -206,6 +207,7 @@ def example_inputs() -> ReportInputs:
             ),
         ),
         configs=(ConfigText(name="ppo", text='[ppo]\nstage = "ppo"\nsteps = 40\n'),),
+        objectives=(StageObjective(name="ppo", sentences=("E[r] - 0.1 KL", "hold on")),),
         trust=(
             StageTrust(
                 name="ppo",

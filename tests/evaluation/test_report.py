@@ -87,6 +87,7 @@ def test_the_numbers_of_the_evaluation_are_on_the_page(html: str, evaluation: Ev
     assert "at most 1.84" in html
     assert "Every method was trained once" in html
     assert "palate run runs/cafe/recipe.toml" in html
+    assert "E[r] - 0.1 KL; hold on" in html
     assert "0f3a9c1d22e44b10" in html
 
 

@@ -211,7 +211,10 @@ def test_the_first_minibatch_has_ratio_one_and_the_metrics_are_finite(finished):
 
 def test_the_report_names_the_recipe_that_gives_this_run_again_while_there_is_one(finished):
     folder = finished / "runs" / "tiny"
-    facts = json.loads((stage(finished, "report") / "report.json").read_text())["inputs"]["facts"]
+    report = json.loads((stage(finished, "report") / "report.json").read_text())["inputs"]
+    objectives = [one["name"] for one in report["objectives"]]
+    assert objectives == ["ppo", "grpo", "rloo", "reinforce", "online_dpo"]
+    facts = report["facts"]
     assert facts["command"] == f"palate run {folder.as_posix()}/recipe.toml"
     again = load_recipe(folder / "recipe.toml")
     assert again == load_recipe(finished / "tiny.toml")

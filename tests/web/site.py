@@ -12,6 +12,7 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from palate.records import Group, LabelTask, Response, user_prompt
+from palate.store import queries
 from palate.store.database import Store
 from palate.store.labelling import Desk, accounts, items
 from palate.web.app import create_app
@@ -80,6 +81,7 @@ def site(folder: Path, groups: Sequence[Group], **task: object) -> Iterator[Site
         store.add_groups("cafe", groups)
     with Desk(url) as desk:
         with desk.writing() as connection:
+            queries.open_project(connection, "cafe")
             items.save_task(connection, PROJECT, LabelTask.model_validate(task))
         yield Site(url=url, desk=desk, root=folder)
 

@@ -28,6 +28,12 @@ def task_of(connection: Connection, project: int) -> LabelTask:
     return LabelTask() if body is None else LabelTask.model_validate(body)
 
 
+def has_task(connection: Connection, project: int) -> bool:
+    """Whether somebody has said how the project is labelled, or was asked something in it."""
+    found = select(TaskRow.project_id).where(TaskRow.project_id == project)
+    return connection.scalar(found) is not None
+
+
 def save_task(connection: Connection, project: int, task: LabelTask) -> None:
     """Set how the project is labelled; what is asked cannot change once somebody was asked."""
     body = task.model_dump(mode="json")

@@ -43,7 +43,7 @@ def claim(connection: Connection, project: int, person: int, *, now: float) -> s
     if chosen is None:
         return None
     item, purpose = chosen
-    return _lease(connection, task, member, item, purpose=purpose, now=now)
+    return hold(connection, task, member, item, purpose=purpose, now=now)
 
 
 def claim_ahead(
@@ -66,7 +66,7 @@ def claim_ahead(
     if chosen is None:
         return None
     item, purpose = chosen
-    return _lease(connection, task, member, item, purpose=purpose, now=now)
+    return hold(connection, task, member, item, purpose=purpose, now=now)
 
 
 def member_of(connection: Connection, project: int, person: int) -> Row[MemberRow]:
@@ -229,7 +229,7 @@ def _open_items(member: Row[MemberRow], where: ColumnElement[bool]) -> Select[It
     )
 
 
-def _lease(
+def hold(
     connection: Connection,
     task: LabelTask,
     member: Row[MemberRow],
@@ -238,6 +238,7 @@ def _lease(
     purpose: str,
     now: float,
 ) -> str:
+    """Give an item to a member, who is locked, and give the assignment's id."""
     number = member.served + 1
     names = ("project", member.project_id, "person", member.person_id)
     values = {

@@ -2,22 +2,29 @@
 
 from palate.config.stages import DpoConfig, RewardConfig
 from palate.verify.catalog.settings import EXACT, PI_STAR, RLOO, adam, reaching
-from palate.verify.checks import Check, above, below
+from palate.verify.checks import Check, above, below, between
 from palate.verify.offline import (
     BETA,
     all_pairs,
     at_optimum,
     at_solution,
     best_of,
+    expert_iteration,
     from_votes,
+    hinge_excess,
     imitating,
-    ipo_solution,
-    offset_solution,
     pipeline,
     preferring,
     rating,
-    smoothed_solution,
     some_pairs,
+)
+from palate.verify.solutions import (
+    ipo_solution,
+    offset_solution,
+    orpo_solution,
+    simpo_solution,
+    smoothed_solution,
+    with_sft_solution,
 )
 
 FIXED = (
@@ -107,6 +114,61 @@ FIXED = (
         gates={"tv": below(1e-5), "kl": below(1e-9), "tv to pi*": above(0.05)},
     ),
     Check(
+        name="dpo-sft",
+        row="C3",
+        objective="DPO plus 0.2 times the chosen responses' mean NLL",
+        optimum="the minimum of both, found by L-BFGS on probabilities",
+        run=at_solution(
+            preferring(
+                DpoConfig(beta=BETA, sft_coef=0.2, optimizer=EXACT), pairs=all_pairs, updates=400
+            ),
+            with_sft_solution(BETA, 0.2),
+        ),
+        gates={"tv": below(1e-4), "kl": below(1e-8), "tv to pi*": above(0.05)},
+    ),
+    Check(
+        name="hinge",
+        row="C3",
+        objective="hinge loss of DPO's margin (SLiC), soft labels",
+        optimum="the least hinge loss, found by a linear program",
+        run=hinge_excess(
+            preferring(
+                DpoConfig(loss="hinge", beta=BETA, optimizer=EXACT), pairs=all_pairs, updates=600
+            )
+        ),
+        gates={"excess": between(-1e-9, 1e-3)},
+    ),
+    Check(
+        name="simpo",
+        row="C3",
+        objective="SimPO: mean log-probabilities, margin, no reference",
+        optimum="exp(|y| (s / beta + c)), s the fit with the margin",
+        run=at_solution(
+            preferring(
+                DpoConfig(loss="simpo", beta=2.0, simpo_gamma=0.5, optimizer=EXACT),
+                pairs=all_pairs,
+                updates=600,
+            ),
+            simpo_solution(2.0, 0.5),
+        ),
+        gates={"tv": below(1e-4), "kl": below(1e-8), "tv to pi*": above(0.1)},
+    ),
+    Check(
+        name="orpo",
+        row="C3",
+        objective="ORPO: odds ratio plus the chosen responses' mean NLL",
+        optimum="the minimum of both, found by L-BFGS on probabilities",
+        run=at_solution(
+            preferring(
+                DpoConfig(loss="orpo", orpo_coef=0.5, optimizer=EXACT),
+                pairs=all_pairs,
+                updates=600,
+            ),
+            orpo_solution(0.5),
+        ),
+        gates={"tv": below(1e-4), "kl": below(1e-8), "tv to pi*": above(0.1)},
+    ),
+    Check(
         name="sft",
         row="C1",
         objective="-log pi of demonstrations, token mean",
@@ -145,5 +207,13 @@ FIXED = (
         optimum="F(r)^n - F(r-)^n; KL <= log n - (n - 1) / n",
         run=best_of(2, 4, 16),
         gates={"tv": below(3e-2), "kl - bound": below(0)},
+    ),
+    Check(
+        name="expert-iteration",
+        row="C12",
+        objective="SFT on the best of 4 samples (rejection sampling)",
+        optimum="F(r)^4 - F(r-)^4 of the reference",
+        run=expert_iteration(4, adam(0.3, eps=1e-12), updates=80),
+        gates={"tv": below(4e-2), "tv to reference": above(0.3)},
     ),
 )

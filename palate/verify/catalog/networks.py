@@ -4,8 +4,9 @@ from palate.config.onpolicy import PpoConfig, RlooConfig
 from palate.config.stages import DpoConfig, RewardConfig
 from palate.verify.catalog.settings import FREE, PI_STAR, REGULARIZED, adam
 from palate.verify.checks import Check, above, below
-from palate.verify.offline import BETA, at_optimum, imitating, preferring, rating, some_pairs
+from palate.verify.offline import at_optimum, imitating, preferring, rating, some_pairs
 from palate.verify.onpolicy import regularized
+from palate.verify.solutions import BETA
 from palate.verify.text import normalized, reward_model, sampled, transformer
 from palate.verify.worlds import tiny_gpt2, tiny_llama
 

@@ -10,8 +10,8 @@ from palate.config.onpolicy import (
 )
 from palate.verify.catalog.settings import FREE, KL, PI_STAR, PPO, REGULARIZED, RLOO, adam, reaching
 from palate.verify.checks import Check, above, below
-from palate.verify.offline import BETA
 from palate.verify.onpolicy import following, greedy, penalized, regularized, with_values
+from palate.verify.solutions import BETA
 
 SAMPLED = (
     Check(

@@ -5,7 +5,7 @@ from typing import Literal
 from palate.config.common import KlConfig, OptimizerConfig
 from palate.config.onpolicy import GrpoConfig, PpoConfig, RlooConfig
 from palate.verify.checks import Gate, below
-from palate.verify.offline import BETA
+from palate.verify.solutions import BETA
 
 Estimator = Literal["k1", "k2", "k3", "k1_cumulative", "k3_cumulative"]
 

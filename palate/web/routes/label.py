@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from palate.records import Message, Prompt
+from palate.records import LabelTask, Message, Prompt
 from palate.records import Response as Written
 from palate.store.labelling import Desk, accounts, answers, lease, review
 from palate.store.labelling.answers import Assignment
 from palate.store.labelling.checks import Feedback
 from palate.store.labelling.errors import Refused
-from palate.store.labelling.items import BY_PERSON
+from palate.store.labelling.items import BY_PERSON, task_of
 from palate.web import forms
 from palate.web.asking import fill
 from palate.web.difference import Piece, differences
@@ -76,10 +76,25 @@ def show(
             raise
         reason = _pause_reason(desk, here)
         return page("paused", request, here.visitor, inside=here, reason=reason)
+    task = asked.task if asked else _task(desk, here)
+    arena = task.compare == "policies"
+    named = _named(desk, here, voted) if arena and voted else ()
     if not asked:
-        return page("finished", request, here.visitor, inside=here, progress=progress)
-    named = _named(desk, here, voted) if asked.task.compare == "policies" and voted else ()
+        return page(
+            "finished",
+            request,
+            here.visitor,
+            inside=here,
+            progress=progress,
+            arena=arena,
+            named=named,
+        )
     return question(request, here, asked, progress=progress, told=told, named=named)
+
+
+def _task(desk: Desk, here: Inside) -> LabelTask:
+    with desk.reading() as connection:
+        return task_of(connection, here.project.id)
 
 
 def _named(desk: Desk, here: Inside, id: str) -> tuple[tuple[str, str], ...]:

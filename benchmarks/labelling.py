@@ -1,6 +1,6 @@
 """The labelling service over HTTP: 64 annotators at once over 100,000 questions.
 
-python benchmarks/label.py [--database URL] [--groups N] [--people N] [--answers N] [--reading S]
+python benchmarks/labelling.py [--database URL] [--groups N] [--people N] [--answers N] [--reading S]
 [--large N]: milliseconds that a person waits for the next question and for an answer to be durable,
 answers lost and questions given out too often; then how fast and how large the server is over a
 million groups, and what its first page weighs. The database has to be empty; default: SQLite.

@@ -1,0 +1,134 @@
+"""Two real policies answer in an arena what a person asks in the app."""
+
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from palate.config.common import SamplingConfig
+from palate.config.stages import ArchitectureConfig
+from palate.models.build import build_causal_lm, train_tokenizer
+from palate.models.load import save_policy
+from palate.records import LabelTask, Sampling
+from palate.stages import arena
+from palate.store.database import Store
+from palate.store.errors import DataError
+from palate.store.labelling import items
+from tests.web.site import PROJECT, Site, csrf, site
+
+SAMPLING = SamplingConfig(max_tokens=8, temperature=0.9)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The folders of two policies of a run."""
+    run = tmp_path_factory.mktemp("run")
+    tokenizer = train_tokenizer(
+        ["Two lattes are 13.50 please."] * 20, vocabulary=300, chat="palate"
+    )
+    size = ArchitectureConfig(hidden_size=32, layers=2, heads=4, intermediate_size=64, context=64)
+    folders = [run / "02-sft" / "model", run / "06-ppo" / "model"]
+    for number, folder in enumerate(folders):
+        network = build_causal_lm(size, tokenizer, seed=number)
+        save_policy(network, tokenizer, folder, prompt_format="chat")
+    return [str(folder) for folder in folders]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Site]:
+    with site(tmp_path, [], compare="policies") as made:
+        yield made
+
+
+def ask(made: Site, client, prompt: str) -> str:
+    """Put a prompt, and give the page of what became of it, once it was dealt with."""
+    page = client.get("/projects/1/live").text
+    sent = client.post("/projects/1/live", data={"csrf": csrf(page), "prompt": prompt})
+    assert sent.status_code == 303, sent.text
+    where = sent.headers["location"]
+    while "are writing" in (page := client.get(where).text):
+        pass
+    return page
+
+
+def answering(made: Site, models: list[str], *, project: str = "cafe") -> threading.Thread:
+    """`palate arena` in a thread, until the prompts of the test have been answered."""
+    done = threading.Event()
+    words = {"project": project, "url": made.url, "sampling": SAMPLING, "stopped": done.is_set}
+    console = Console(file=(made.root / "log.txt").open("a"), width=200)
+    thread = threading.Thread(target=arena.run, args=(models,), kwargs=words | {"console": console})
+    thread.done = done  # type: ignore[attr-defined]
+    thread.start()
+    return thread
+
+
+def test_two_policies_answer_what_a_person_asks(made: Site, models: list[str]) -> None:
+    client = made.client(made.person("ann"))
+    thread = answering(made, models)
+    try:
+        page = ask(made, client, "Oat milk?")
+        assert "sft" not in page
+        assert "ppo" not in page
+        action = re.search(r'action="(/projects/1/assignments/\w+)"', page)
+        form = {"csrf": csrf(page), "revision": "0", "choice": "0:2", "action": "answer"}
+        after = client.post(action[1], data=form)
+        named = client.get(after.headers["location"]).text
+        assert set(re.findall(r"<b>[AB]</b> (\w+)", named)) == {"sft", "ppo"}
+        long = ask(made, client, "latte " * 100)
+        assert "longer than these policies can read" in long
+        assert "latte latte" in long
+        again = ask(made, client, "Oat milk?")
+        assert 'name="choice"' in again
+    finally:
+        thread.done.set()  # type: ignore[attr-defined]
+        thread.join()
+    (judgement,) = made.judgements()
+    with Store(made.url) as store:
+        groups = list(store.groups("cafe"))
+    assert [{r.policy for r in group.responses} for group in groups] == [{"sft", "ppo"}] * 2
+    assert judgement.group_id == groups[0].id
+    for response in (r for group in groups for r in group.responses):
+        assert response.sampling == Sampling(temperature=0.9, top_p=1.0, max_tokens=8)
+        assert 0 < len(response.token_ids) <= 8
+    assert groups[0].id != groups[1].id
+
+
+def test_a_new_project_becomes_an_arena_and_another_kind_of_project_is_refused(
+    made: Site, models: list[str]
+) -> None:
+    words = {"url": made.url, "sampling": SAMPLING, "console": Console(quiet=True)}
+    arena.run(models, project="new", stopped=lambda: True, **words)
+    with made.desk.writing() as connection:
+        assert items.task_of(connection, 2).compare == "policies"
+        items.save_task(connection, PROJECT, LabelTask())
+    with pytest.raises(DataError, match="compares responses, not policies"):
+        arena.run(models, project="cafe", stopped=lambda: True, **words)
+
+
+def test_an_arena_needs_two_policies_with_two_names() -> None:
+    with pytest.raises(ValueError, match="two policies or more, not 1"):
+        arena.policy_names(["runs/cafe/06-ppo/model"])
+    with pytest.raises(ValueError, match="called ppo already"):
+        arena.policy_names(["runs/a/06-ppo/model", "runs/b/05-ppo/model"])
+
+
+def test_a_prompt_is_free_again_when_its_answer_was_interrupted(
+    made: Site, models: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = made.client(made.person("ann"))
+    page = client.get("/projects/1/live").text
+    client.post("/projects/1/live", data={"csrf": csrf(page), "prompt": "Oat milk?"})
+    policies = {name: arena.open_chat(source) for name, source in zip("ab", models, strict=True)}
+    host = arena.Host(policies=policies, sampling=SAMPLING)
+    quiet = Console(quiet=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            arena.Host, "respond", lambda self, asked: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            arena.serve_next(made.desk, PROJECT, host, quiet)
+    assert arena.serve_next(made.desk, PROJECT, host, quiet)
+    assert not arena.serve_next(made.desk, PROJECT, host, quiet)
