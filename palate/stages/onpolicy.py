@@ -33,6 +33,7 @@ from palate.training.control import certified_bound
 from palate.training.improve import Actors, OnlineLoop, Step
 from palate.training.learner import LocalLearner
 from palate.training.reference import Averaged, Frozen
+from palate.training.samples import Watch
 from palate.training.trust import Witness
 
 REFERENCE = "reference"
@@ -99,17 +100,20 @@ def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
     announce(
         context, config, online_memory(config, outline, groups, _judge(config, context, policy))
     )
+    watch = Watch(loop, context.folder, prompts)
     last = loop.run(
         prompts,
         monitor=context.monitor,
         checkpoints=Checkpoints(
             context.folder.folder("checkpoints"), every=config.checkpoint_steps
         ),
+        before=watch.look,
         after=witness.after,
     )
     summary = {"steps": float(config.steps), "kl/coef": loop.controller.coef}
     if config.kl.control == "hard":
         summary |= _certify(loop, prompts[:_CERTIFICATE_PROMPTS], context)
+    watch.look(config.steps, config.steps)
     save_policy(
         policy.network,
         policy.tokenizer,

@@ -207,7 +207,7 @@ def run_one(
 
 def warn_of_misses(name: str, folder: StageDir, console: Console) -> None:
     """Say aloud which of a stage's checks of itself do not hold."""
-    trust = report.trust_of(folder)
+    trust = folder.trust()
     for check in trust.missed if trust else ():
         text = f"{name}: WARNING: {complaint(check)}. {TRUST_REMEDY}"
         console.print(Text(text, "bold red"), soft_wrap=True)

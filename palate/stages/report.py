@@ -21,7 +21,6 @@ from palate.evaluation.report import (
     report,
 )
 from palate.evaluation.results import Evaluation
-from palate.records.trust import TrustRecord
 from palate.stages.context import (
     CREDIT,
     EVALUATION,
@@ -32,7 +31,6 @@ from palate.stages.context import (
     stage_seed,
 )
 from palate.store.runs import StageDir
-from palate.training.trust import TRUST
 
 _CREDITS_PER_POLICY = 4
 
@@ -68,7 +66,7 @@ def run(config: ReportConfig, context: StageContext) -> dict[str, float]:
             trust=tuple(
                 StageTrust(name=name, record=record)
                 for name, folder in stages.items()
-                if (record := trust_of(folder))
+                if (record := folder.trust())
             ),
             facts=facts(context, stages),
         )
@@ -102,12 +100,6 @@ def credits_of(name: str, folder: StageDir) -> list[Credit]:
         )
         for row in rows
     ]
-
-
-def trust_of(folder: StageDir) -> TrustRecord | None:
-    """What an on-policy stage found out about itself; None for other stages."""
-    path = folder.path / TRUST
-    return TrustRecord.model_validate_json(path.read_bytes()) if path.is_file() else None
 
 
 def facts(context: StageContext, stages: dict[str, StageDir]) -> RunFacts:

@@ -15,6 +15,8 @@ from pydantic import ValidationError
 
 import palate
 from palate.records import Record, content_id
+from palate.records.sample import Sample
+from palate.records.trust import TrustRecord
 from palate.store.errors import DataError
 from palate.store.files import (
     files_below,
@@ -31,7 +33,8 @@ _METRICS = "metrics.jsonl"
 _NOT_OUTPUTS = (_MANIFEST, "begun.json", "timing.json", "checkpoints/")
 """Names (and folders) that say how a stage ran, not what it made."""
 
-_MEASURED = (_METRICS, "trust.json")
+TRUST, SAMPLES = "trust.json", "samples.jsonl"
+_MEASURED = (_METRICS, TRUST, SAMPLES)
 
 
 class RunLocked(Exception):
@@ -164,6 +167,17 @@ class StageDir:
         """Every logged line in order: `step` and the metrics of that step."""
         lines = (json.loads(line) for line in self._metric_lines())
         return [{name: float(value) for name, value in line.items()} for line in lines]
+
+    def trust(self) -> TrustRecord | None:
+        """What an on-policy stage found out about itself; None for other stages."""
+        path = self.path / TRUST
+        return TrustRecord.model_validate_json(path.read_bytes()) if path.is_file() else None
+
+    def samples(self) -> list[Sample]:
+        """What an on-policy stage answered to its watched prompts so far, by step."""
+        path = self.path / SAMPLES
+        lines = path.read_bytes().splitlines() if path.is_file() else []
+        return [Sample.model_validate(json.loads(line)) for line in lines]
 
     def rewind(self, step: int) -> None:
         """Drop the metrics of this step and later ones: they are about to be computed again."""

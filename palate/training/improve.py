@@ -58,6 +58,8 @@ class Step:
     experience: Experience
 
 
+BeforeStep = Callable[[int, int], None]
+"""(number of a step from 0, how many there will be) -> nothing."""
 AfterStep = Callable[[Step, int, int], None]
 """(a step, its number from 0, how many there will be) -> nothing."""
 
@@ -80,6 +82,7 @@ class OnlineLoop:
         *,
         monitor: Monitor,
         checkpoints: Checkpoints,
+        before: BeforeStep = lambda step, total: None,
         after: AfterStep = lambda done, step, total: None,
     ) -> Step | None:
         """All steps from the latest checkpoint on; the last step, or None when there is none.
@@ -88,6 +91,7 @@ class OnlineLoop:
         """
         last, steps = None, self.config.steps
         for step in range(self._resume(checkpoints), steps):
+            before(step, steps)
             last, values = self.step(prompts, step)
             monitor.log(step, steps, values)
             after(last, step, steps)
@@ -100,7 +104,8 @@ class OnlineLoop:
         config, actors = self.config, self.actors
         batch = min(config.batch_prompts, len(prompts))
         order = batch_indices(len(prompts), step, batch=batch, run_seed=self.run_seed)
-        drawn = self._draw([prompts[i] for i in order], seed(self.run_seed, "sample", step))
+        own = seed(self.run_seed, "sample", step)
+        drawn = self.draw([prompts[i] for i in order], own, k=config.k)
         discarded = self._replace_dead(drawn, prompts, order, step)
         done = self._prepared(drawn)
         self._certify(done.rollouts)
@@ -122,12 +127,13 @@ class OnlineLoop:
 
     def roll_out(self, prompts: Sequence[Prompt], sample_seed: int) -> Step:
         """Sample k responses per prompt, score them, and prepare the experience."""
-        return self._prepared(self._draw(prompts, sample_seed))
+        return self._prepared(self.draw(prompts, sample_seed, k=self.config.k))
 
-    def _draw(self, prompts: Sequence[Prompt], sample_seed: int) -> list[Drawn]:
+    def draw(self, prompts: Sequence[Prompt], sample_seed: int, *, k: int) -> list[Drawn]:
+        """Sample k responses per prompt and score them."""
         actors, config = self.actors, self.config
         asked = [actors.encoder.encode_prompt(prompt) for prompt in prompts]
-        drawn = actors.sampler.sample(asked, config.k, seed=sample_seed)
+        drawn = actors.sampler.sample(asked, k, seed=sample_seed)
         sampling = Sampling(
             temperature=config.sampling.temperature, max_tokens=config.sampling.max_tokens
         )
@@ -167,7 +173,7 @@ class OnlineLoop:
             if not fresh:
                 break
             again = seed(self.run_seed, "sample", step, attempt + 1)
-            replacements = self._draw([prompts[i] for i in fresh], again)
+            replacements = self.draw([prompts[i] for i in fresh], again, k=self.config.k)
             for place, one in zip(dead, replacements, strict=False):
                 drawn[place] = one
             discarded += len(fresh)

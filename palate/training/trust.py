@@ -22,11 +22,11 @@ from palate.models.precision import Precision
 from palate.models.roles import Role
 from palate.records import Record
 from palate.records.trust import TrustCheck, TrustRecord
-from palate.store.runs import StageDir
+from palate.store.runs import TRUST, StageDir
 from palate.training.improve import Step
 from palate.training.learner import LocalLearner, read_all
 
-TRUST, ROLLOUTS = "trust.json", "rollouts.jsonl"
+ROLLOUTS = "rollouts.jsonl"
 
 _ENUMERABLE = 2**14
 """Larger vocabularies are not enumerated: the cost grows with their square."""

@@ -15,7 +15,17 @@ from palate.store.labelling import Desk
 from palate.store.labelling.errors import Refused
 from palate.web.kept import Kept
 from palate.web.pages import STATIC, go_to, page
-from palate.web.routes import account, api, label, leaderboard, live, project, quality, review
+from palate.web.routes import (
+    account,
+    api,
+    label,
+    leaderboard,
+    live,
+    project,
+    quality,
+    review,
+    run,
+)
 from palate.web.routes.api import AsciiJson
 from palate.web.security import BehindTls, Front, Guard, RateLimits
 from palate.web.strings import text
@@ -55,7 +65,7 @@ def create_app(
         app.add_middleware(BehindTls)
     # Pages hold a token and what people send: compressing both would tell their secrets (BREACH).
     app.mount("/static", GZipMiddleware(StaticFiles(directory=STATIC)), "static")
-    for part in (account, label, live, review, quality, leaderboard, project):
+    for part in (account, label, live, review, quality, leaderboard, project, run):
         app.include_router(part.router, include_in_schema=False)
     app.include_router(api.router)
     app.add_exception_handler(Refused, _refused)

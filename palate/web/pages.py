@@ -21,7 +21,8 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.globals |= {"t": string}
-_templates.filters |= {"rendered": text.rendered, "raw": text.raw, "inline": text.inline}
+_templates.filters |= {"rendered": text.rendered, "raw": text.raw}
+_templates.filters |= {"inline": text.inline, "line": text.line}
 
 
 def page(

@@ -246,6 +246,10 @@ STRINGS = {
     "decide": "Decide",
     "said": "What was said",
     "prefers": "{who} prefers {what}",
+    "ask_again": "Ask one more person",
+    "ask_again_hint": "It is the next question of whoever has not answered it.",
+    "asked_again": "waits for one more answer",
+    "is_decided": "That question is decided.",
     "make_gold": "Also use this question as a check",
     # quality
     "quality_text": "How far people agree, how fast they are, and which side they favor.",
@@ -306,6 +310,7 @@ STRINGS = {
     "record": "Won / equal / lost",
     "none": "-",
     # run
+    "runs": "Runs",
     "run_text": "What the stages of this run wrote down.",
     "no_run": "There is no run folder of this name.",
     "finished": "finished",
@@ -313,6 +318,36 @@ STRINGS = {
     "metric": "Metric",
     "last_value": "Last value",
     "at_step": "Step",
+    "alarms": "Alarms",
+    "alarm_one": "1 alarm",
+    "alarm_many": "{number} alarms",
+    "no_alarms": "No alarm so far.",
+    "samples": "Samples over time",
+    "samples_text": "The same prompts, asked again and again with the same random numbers: where "
+    "answers differ, policies do. KL to the reference is in nats.",
+    "no_samples": "No stage of this run has answered watched prompts: on-policy stages do.",
+    "watched_prompt": "Prompt",
+    "watched_stage": "Stage",
+    "watched_beside": "Beside",
+    "beside_none": "nothing",
+    "show": "Show",
+    "step_one": "Step {first}",
+    "step_range": "Steps {first} to {last}",
+    "sample_numbers": "score {score}, KL {kl}",
+    "sample_of": "Answer of {stage}, step {step}",
+    "not_asked": "This stage was not asked this prompt.",
+    "pick": "Send",
+    "send_title": "Send to people",
+    "send_text": "Two answers become one question. A single one is set against the first answer of "
+    "its stage, or rated alone where the project asks for ratings. It is asked before all other "
+    "questions, and never twice.",
+    "send_to": "Project",
+    "send_button": "Send what is ticked",
+    "sent": "Sent. It is the next question that people get.",
+    "sent_before": "That question is there already; it is not asked twice.",
+    "pick_one_or_two": "Tick one answer, or two.",
+    "two_prompts": "Two answers to different prompts are no question.",
+    "same_answer": "Both answers are the same: there is nothing to ask.",
 }
 
 

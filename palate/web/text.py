@@ -56,6 +56,16 @@ def inline(text: str) -> Markup:
     return Markup(_INVISIBLE.sub(_marked, str(escape(_printable(text)))))
 
 
+def line(text: str, longest: int = 90) -> str:
+    """The beginning of a text where no markup is possible: what is invisible becomes U+FFFD.
+
+    >>> ascii(line("Do you \u202e have\\n  tea?")), line("aaaaa", 3)
+    ("'Do you \\\\ufffd have tea?'", 'aaa...')
+    """
+    shown = _INVISIBLE.sub("\ufffd", _printable(" ".join(text[: 2 * longest].split())))
+    return shown if len(shown) <= longest else f"{shown[:longest]}..."
+
+
 def _demoted(html: str) -> str:
     """Headings of a text must not outrank those of the page around it."""
     return re.sub(r"<(/?)h[1-6]>", r"<\1h4>", html)

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import json
+import math
 import re
 import shlex
 import tomllib
@@ -17,6 +18,7 @@ from palate.config.common import SamplingConfig
 from palate.config.load import load_recipe, load_section, load_stage
 from palate.config.presets import PRESETS
 from palate.config.stages import STAGES
+from palate.evaluation.alarms import BOUNDS, Bound
 from palate.feedback.verifiers import VERIFIERS
 from palate.stages.exporting import AS_SAID, JUDGED, UNJUDGED
 from palate.store import formats
@@ -219,6 +221,14 @@ def test_every_documented_metric_is_in_the_code() -> None:
 def test_metrics_that_a_page_mentions_are_defined(page: Path) -> None:
     for name in re.findall(rf"`((?:{AREAS})/[a-z_0-9]+)`", text(page)):
         assert name in documented(), f"{page.name} mentions {name}"
+
+
+@pytest.mark.parametrize("bound", BOUNDS, ids=lambda bound: bound.metric)
+def test_every_alarm_s_bound_is_documented(bound: Bound) -> None:
+    side = f"below {bound.low:g}" if math.isfinite(bound.low) else f"above {bound.high:g}"
+    page = text(DOCS / "metrics.md")
+    row = rf"^\| {bound.rule} \| `{bound.metric}` \| lately {re.escape(side)}[ ,]"
+    assert re.search(row, page, flags=re.MULTILINE), f"no row for {bound.metric}, {side}"
 
 
 # Commands

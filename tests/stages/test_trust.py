@@ -7,8 +7,7 @@ from rich.console import Console
 
 from palate.records.trust import TRUST_REMEDY, TrustCheck, TrustRecord
 from palate.stages.pipeline import warn_of_misses
-from palate.store.runs import StageDir
-from palate.training.trust import TRUST
+from palate.store.runs import TRUST, StageDir
 
 
 def said(folder: StageDir) -> str:

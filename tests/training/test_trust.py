@@ -10,9 +10,9 @@ from palate.algorithms.onpolicy import ALGORITHMS
 from palate.config.common import OptimizerConfig
 from palate.config.stages import GrpoConfig, OnlineDpoConfig, PpoConfig, ReinforceConfig, RlooConfig
 from palate.records.trust import TrustRecord
-from palate.store.runs import StageDir
+from palate.store.runs import TRUST, StageDir
 from palate.training.checkpoints import Checkpoints
-from palate.training.trust import ROLLOUTS, TRUST, Witness, largest
+from palate.training.trust import ROLLOUTS, Witness, largest
 from palate.verify.enumeration import text_problem
 from palate.verify.loops import online_loop
 from palate.verify.worlds import GeneratorSampler, tiny_llama, transformer_world

@@ -50,6 +50,8 @@ MATRIX = [
     ("GET", "/projects/1/disagreements", {}, (LOGIN, 404, 403, 200, 200)),
     ("GET", "/projects/1/disagreements/1", {}, (LOGIN, 404, 403, 200, 200)),
     ("POST", "/projects/1/disagreements/1", {"choice": "tie"}, (LOGIN, 404, 403, 303, 303)),
+    ("POST", "/projects/1/disagreements/1/again", {}, (LOGIN, 404, 403, 303, 303)),
+    ("POST", "/projects/1/disagreements/77/again", {}, (LOGIN, 404, 403, 404, 404)),
     ("GET", "/projects/1/quality", {}, (LOGIN, 404, 403, 200, 200)),
     ("GET", "/projects/1/leaderboard", {}, (LOGIN, 404, 403, 403, 200)),
     ("GET", "/projects/1/people", {}, (LOGIN, 404, 403, 403, 200)),
@@ -71,6 +73,10 @@ MATRIX = [
         (LOGIN, 404, 403, 403, 303),
     ),
     ("GET", "/projects/1/run", {}, (LOGIN, 404, 403, 403, 200)),
+    ("GET", "/projects/1/run?run=other", {}, (LOGIN, 404, 403, 403, 404)),
+    ("POST", "/projects/1/run/samples", {}, (LOGIN, 404, 403, 403, 400)),
+    ("POST", "/projects/1/run/samples", {"sample": "../x/1/2"}, (LOGIN, 404, 403, 403, 404)),
+    ("POST", "/projects/1/run/samples", {"to": "2"}, (LOGIN, 404, 403, 403, 403)),
     ("GET", "/projects/2/label", {}, (LOGIN, 404, 404, 404, 404)),
     ("GET", "/projects/x/label", {}, (LOGIN, 404, 404, 404, 404)),
 ]
@@ -316,17 +322,6 @@ def test_focused_time_cannot_exceed_the_time_that_passed(
     data = {"csrf": csrf(html), "choice": "0:3", "action": "answer", "revision": "0"}
     client.post(path, data=data | {"focused": "99999999"})
     assert cafe.judgements()[0].seconds < 60
-
-
-def test_the_runs_page_shows_metrics_as_they_grow(cafe: Site, crowd: dict[str, TestClient]) -> None:
-    folder = cafe.root / "runs" / "cafe" / "01-sft"
-    folder.mkdir(parents=True)
-    lines = '{"step": 1, "sft/nll": 2.5}\n{"step": 2, "sft/nll": 1.5}\n{"step": 3, "sf'
-    (folder / "metrics.jsonl").write_text(lines, encoding="utf-8")
-    html = crowd["owner"].get("/projects/1/run").text
-    assert "01-sft" in html
-    assert "1.5" in html
-    assert "not finished" in html
 
 
 def test_disagreements_hide_who_said_what_and_a_decision_empties_the_queue(

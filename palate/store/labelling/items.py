@@ -101,18 +101,9 @@ def add_items(
 ) -> int:
     """Add (group id, responses shown) as items and count them."""
     first = next_position(connection, project)
+    body = None if expected is None else expected.model_dump(mode="json")
     rows = [
-        {
-            "project_id": project,
-            "position": position,
-            "group_id": group,
-            "shown": list(shown),
-            "purpose": purpose,
-            "expected": None if expected is None else expected.model_dump(mode="json"),
-            "taken": 0,
-            "answered": 0,
-            "open": True,
-        }
+        _item(project, position, group, shown) | {"purpose": purpose, "expected": body}
         for position, (group, shown) in enumerate(questions, first)
     ]
     if rows:
@@ -120,10 +111,32 @@ def add_items(
     return len(rows)
 
 
+def add_in_front(connection: Connection, project: int, group: str, shown: Sequence[int]) -> int:
+    """Add an item that is asked before all others, and give its position: 0, -1, -2, ..."""
+    first = select(func.min(ItemRow.position)).where(ItemRow.project_id == project)
+    lowest = connection.scalar(first)
+    position = 0 if lowest is None else min(1, lowest) - 1
+    row = _item(project, position, group, shown) | {"purpose": "ordinary", "expected": None}
+    connection.execute(insert(ItemRow).values(row))
+    return position
+
+
+def _item(project: int, position: int, group: str, shown: Sequence[int]) -> dict[str, object]:
+    return {
+        "project_id": project,
+        "position": position,
+        "group_id": group,
+        "shown": list(shown),
+        "taken": 0,
+        "answered": 0,
+        "open": True,
+    }
+
+
 def next_position(connection: Connection, project: int) -> int:
-    """Where the next item will be."""
+    """Where the next item will be, from 1 on."""
     last = select(func.max(ItemRow.position)).where(ItemRow.project_id == project)
-    return (connection.scalar(last) or 0) + 1
+    return max(0, connection.scalar(last) or 0) + 1
 
 
 def _questions(

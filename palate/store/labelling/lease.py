@@ -183,13 +183,17 @@ def _repeat(connection: Connection, member: Row[MemberRow]) -> Row[ItemRow] | No
 
 
 def _ordinary(connection: Connection, member: Row[MemberRow]) -> Row[ItemRow] | None:
-    """The first open item after the member's cursor that they have not dealt with; at the end of
-    the queue items are made from new groups, and then those that were given back are looked for."""
+    """What was put in front of the queue; else the first open item after the member's cursor that
+    they have not dealt with. At the end of the queue items are made from new groups, and then those
+    that were given back are looked for."""
+    front = _unlocked(connection, member, ItemRow.position <= 0)
+    if front is not None:
+        return front
     own = and_(MemberRow.project_id == member.project_id, MemberRow.person_id == member.person_id)
     for after in (member.cursor, 0):
         grown = 1
         while grown:
-            item = _unlocked(connection, member, after)
+            item = _unlocked(connection, member, ItemRow.position > after)
             if item is not None:
                 connection.execute(update(MemberRow).where(own).values(cursor=item.position))
                 return item
@@ -197,17 +201,19 @@ def _ordinary(connection: Connection, member: Row[MemberRow]) -> Row[ItemRow] | 
     return None
 
 
-def _unlocked(connection: Connection, member: Row[MemberRow], after: int) -> Row[ItemRow] | None:
+def _unlocked(
+    connection: Connection, member: Row[MemberRow], where: ColumnElement[bool]
+) -> Row[ItemRow] | None:
     """The first open item that nobody else is taking; where all are being taken, wait for those
     to see what is left."""
-    query = _open_items(member, after)
+    query = _open_items(member, where)
     item = connection.execute(query.with_for_update(skip_locked=True, key_share=True)).one_or_none()
     while item is None and connection.execute(query).one_or_none() is not None:
         item = connection.execute(query.with_for_update(key_share=True)).one_or_none()
     return item
 
 
-def _open_items(member: Row[MemberRow], after: int) -> Select[ItemRow]:
+def _open_items(member: Row[MemberRow], where: ColumnElement[bool]) -> Select[ItemRow]:
     dealt_with = select(AssignmentRow.id).where(_mine(member, ("open", "answered", "skipped")))
     return (
         select(ItemRow)
@@ -215,7 +221,7 @@ def _open_items(member: Row[MemberRow], after: int) -> Select[ItemRow]:
             ItemRow.project_id == member.project_id,
             ItemRow.purpose == "ordinary",
             ItemRow.open,
-            ItemRow.position > after,
+            where,
             ~exists(dealt_with),
         )
         .order_by(ItemRow.position)

@@ -4,7 +4,7 @@ import itertools
 import statistics
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, update
 
 from palate.records import Answer, Group, Judgement, JudgementId, Skip
 from palate.store import queries
@@ -32,12 +32,13 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disagreement:
-    """An item that its annotators answered differently."""
+    """An item that its annotators answered differently; it may be `open` for one more answer."""
 
     item: int
     group: Group
     shown: tuple[int, ...]
     answers: tuple[tuple[str, Answer], ...]
+    open: bool
 
 
 def progress(connection: Connection, project: int, person: int | None) -> Progress:
@@ -94,6 +95,7 @@ def disagreements(connection: Connection, project: int, *, limit: int) -> list[D
             group=group_of(connection, project, item.group_id),
             shown=tuple(item.shown),
             answers=item_answers(connection, project, item.position),
+            open=item.open,
         )
         for item in found
     ]
@@ -164,6 +166,8 @@ def adjudicate(
         keys = {judgement.id: f"item{item}:{now}:{number}"}
         queries.insert_judgements(connection, name, [judgement], client_keys=keys)
     note_decision(connection, project, person, item, order=asked.order, answer=answer, now=now)
+    own = (ItemRow.project_id == project, ItemRow.position == item)
+    connection.execute(update(ItemRow).where(*own).values(open=False))
     audit(connection, "adjudicate", at=now, project=project, person=person, detail={"item": item})
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from palate.records import LabelTask, Message
+from palate.records import LabelTask, Message, Prompt
 from palate.records import Response as Written
 from palate.store.labelling import Desk, accounts, answers, lease, review
 from palate.store.labelling.answers import Assignment
@@ -154,7 +154,7 @@ def question(
         status=status,
         asked=asked,
         cards=cards(asked),
-        messages=conversation(asked),
+        messages=conversation(asked.group.prompt),
         steps=forms.scale(asked.task),
         skips=forms.SKIPS,
         progress=progress,
@@ -165,9 +165,8 @@ def question(
     )
 
 
-def conversation(asked: Assignment) -> tuple[Message, ...]:
+def conversation(prompt: Prompt) -> tuple[Message, ...]:
     """What was asked: all turns, or the token ids of a raw prompt."""
-    prompt = asked.group.prompt
     if prompt.messages:
         return prompt.messages
     ids = " ".join(map(str, prompt.token_ids))

@@ -1,9 +1,6 @@
-"""What owners do: how a project is labelled, by whom, and how its run is doing."""
+"""What owners do: how a project is labelled, and by whom."""
 
-import math
 import re
-from dataclasses import dataclass
-from pathlib import Path
 
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
@@ -17,7 +14,6 @@ from palate.store.labelling import accounts, items, review
 from palate.store.labelling.desk import audit
 from palate.store.labelling.errors import Refused
 from palate.store.pseudonyms import BY_OWNER
-from palate.store.runs import RunDir, StageDir
 from palate.web.pages import go_to, page
 from palate.web.visitor import RANKS, DeskHere, Form, Inside, Owner, whole, word, words
 
@@ -26,7 +22,6 @@ _INVITATION_SECONDS = 7 * 24 * 3600.0
 _TOKEN_SECONDS = 365 * 24 * 3600.0
 _SCOPES = ("read", "write")
 _LISTS = ("dimensions", "reasons")
-_LONGEST_METRICS = 4_000_000
 
 
 @router.get("/settings")
@@ -213,59 +208,3 @@ def change(here: Owner, desk: DeskHere, form: Form, member: int, state: str) -> 
             connection, here.project.id, member, state, by=here.person.id, now=desk.clock()
         )
     return go_to(f"/projects/{here.project.id}/people")
-
-
-@router.get("/run")
-def run(request: Request, here: Owner) -> Response:
-    """What the stages of the run of this name have written so far."""
-    stages: list[StageView] = []
-    if re.fullmatch(r"\w[\w.\-]*", here.project.name, re.ASCII):  # other names are no runs
-        folder = RunDir(request.app.state.root / "runs", here.project.name).path
-        stages = [_stage(path) for path in sorted(folder.glob("[0-9]*-*")) if path.is_dir()]
-    return page("run", request, here.visitor, inside=here, stages=stages)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Curve:
-    """A metric: its last value, and its course as the points of a line in a box of 100 by 24."""
-
-    metric: str
-    last: str
-    points: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageView:
-    """What a stage has written so far."""
-
-    name: str
-    finished: bool
-    step: int
-    curves: list[Curve]
-
-
-def _stage(path: Path) -> StageView:
-    finished = (path / "manifest.json").is_file()
-    metrics = path / "metrics.jsonl"
-    lines: list[dict[str, float]] = []
-    if metrics.is_file() and metrics.stat().st_size <= _LONGEST_METRICS:
-        lines = StageDir(path).metrics()
-    names = dict.fromkeys(name for line in lines for name in line if name != "step")
-    return StageView(
-        name=path.name,
-        finished=finished,
-        step=int(lines[-1]["step"]) if lines else 0,
-        curves=[_curve(name, [line[name] for line in lines if name in line]) for name in names],
-    )
-
-
-def _curve(metric: str, values: list[float]) -> Curve:
-    finite = [value for value in values if math.isfinite(value)]
-    thinned = finite[:: math.ceil(len(finite) / 120) or 1]
-    low, high = (min(thinned), max(thinned)) if thinned else (0.0, 0.0)
-    points = [
-        f"{100 * i / (len(thinned) - 1):.1f},{22 - 20 * (value - low) / ((high - low) or 1):.1f}"
-        for i, value in enumerate(thinned)
-        if len(thinned) > 1
-    ]
-    return Curve(metric=metric, last=f"{values[-1]:.4g}", points=" ".join(points))

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from palate.records import Answer, preferred
-from palate.store.labelling import accounts, review
+from palate.store.labelling import accounts, review, sending
 from palate.store.labelling.answers import Assignment
 from palate.store.labelling.errors import Refused
 from palate.web import forms
@@ -22,7 +22,7 @@ def queue(request: Request, here: Reviewer, desk: DeskHere) -> Response:
     """The questions that wait for a decision."""
     with desk.reading() as connection:
         found = review.disagreements(connection, here.project.id, limit=_LIMIT)
-    rows = [(d.item, d.group.prompt.text[:200], len(d.answers)) for d in found]
+    rows = [(d.item, d.group.prompt.text[:200], len(d.answers), d.open) for d in found]
     return page("disagreements", request, here.visitor, inside=here, rows=rows)
 
 
@@ -52,7 +52,7 @@ def _question(
         status=status,
         asked=asked,
         cards=cards(asked),
-        messages=conversation(asked),
+        messages=conversation(asked.group.prompt),
         steps=forms.scale(asked.task),
         said=[(who, _favorite(asked, answer), answer) for who, answer in said],
         problem=problem,
@@ -64,6 +64,14 @@ def _favorite(asked: Assignment, answer: Answer) -> str:
     if len(best) == len(asked.shown):
         return text("tie")
     return ", ".join(LETTERS[asked.order.index(i)] for i in best)
+
+
+@router.post("/{item}/again")
+def ask_again(here: Reviewer, desk: DeskHere, form: Form, item: int) -> Response:
+    """Ask one more person, before all other questions."""
+    with desk.writing() as connection:
+        sending.ask_again(connection, here.project.id, here.person.id, item, now=desk.clock())
+    return go_to(f"/projects/{here.project.id}/disagreements")
 
 
 @router.post("/{item}")

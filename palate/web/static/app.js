@@ -121,6 +121,11 @@
     if (event.target.name === "view") localStorage.setItem("view", event.target.value);
   });
 
+  // What somebody opened or closed stays so while a page keeps itself up to date
+  const opened = new Map();
+  document.addEventListener("htmx:beforeSwap", () => { for (const one of all("details[id]")) opened.set(one.id, one.open); });
+  document.addEventListener("htmx:afterSwap", () => { for (const one of all("details[id]")) if (opened.has(one.id)) one.open = opened.get(one.id); });
+
   // Light or dark, at once
   document.addEventListener("click", (event) => {
     const button = event.target.closest("#theme-form button");

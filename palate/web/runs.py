@@ -1,0 +1,177 @@
+"""Run directories as pages show them: curves, alarms, and answers to watched prompts."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from palate.config.common import KlConfig
+from palate.records import Prompt, PromptId
+from palate.records.sample import Sample
+from palate.store.runs import SAMPLES, TRUST, StageDir
+
+if TYPE_CHECKING:
+    from palate.evaluation.findings import Finding
+
+METRICS, CONFIG, MANIFEST = "metrics.jsonl", "config.json", "manifest.json"
+_LONGEST_METRICS = 4_000_000
+_LONGEST_SAMPLES = 16_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A metric: its last value, and its course as the points of a line in a box of 100 by 24."""
+
+    metric: str
+    last: str
+    points: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageView:
+    """What a stage has written so far, and what is wrong with it."""
+
+    name: str
+    finished: bool
+    step: int
+    curves: tuple[Curve, ...]
+    alarms: "tuple[Finding, ...]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """A run: its stages in order."""
+
+    name: str
+    stages: tuple[StageView, ...]
+
+    @property
+    def alarms(self) -> "list[tuple[str, Finding]]":
+        """(stage, alarm), problems first."""
+        found = [(stage.name, alarm) for stage in self.stages for alarm in stage.alarms]
+        return sorted(found, key=lambda one: one[1].severity == "caution")
+
+    @property
+    def grave(self) -> bool:
+        """Whether some alarm is a problem, not only a caution."""
+        return any(alarm.severity == "problem" for _, alarm in self.alarms)
+
+    @property
+    def alive(self) -> bool:
+        """Whether more is to come."""
+        return bool(self.stages) and not self.stages[-1].finished
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A stage of a run that answered watched prompts; its name is `RUN/STAGE`."""
+
+    run: str
+    stage: str
+    folder: StageDir
+
+    @property
+    def name(self) -> str:
+        """How forms and policies name it."""
+        return f"{self.run}/{self.stage}"
+
+    def samples(self) -> tuple[Sample, ...]:
+        """Its answers so far, by step."""
+        return _samples(self.folder.path, _written(self.folder.path, SAMPLES))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """An answer that stayed the same from one look to another; the numbers are the last one's."""
+
+    first: int
+    last: Sample
+
+
+def runs(root: Path, names: Iterable[str] | None) -> list[Path]:
+    """The folders of the runs of these names (None: of all runs) that are there, by name."""
+    folder = root / "runs"
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    wanted = None if names is None else set(names)
+    return [p for p in there if (wanted is None or p.name in wanted) and next(_stages(p), None)]
+
+
+def _stages(run: Path) -> Iterator[Path]:
+    return (path for path in sorted(run.glob("[0-9]*-*")) if path.is_dir())
+
+
+def run_view(run: Path) -> RunView:
+    """A run as it is now."""
+    files = (METRICS, CONFIG, TRUST, MANIFEST)
+    stages = tuple(_stage(path, _written(path, *files)) for path in _stages(run))
+    return RunView(name=run.name, stages=stages)
+
+
+def _written(folder: Path, *names: str) -> tuple[tuple[int, int], ...]:
+    """When files were written and how long they are: until that changes, what was read stays."""
+    stats = [path.stat() if (path := folder / name).is_file() else None for name in names]
+    return tuple((one.st_mtime_ns, one.st_size) if one else (0, 0) for one in stats)
+
+
+@lru_cache(maxsize=512)
+def _stage(path: Path, written: tuple[tuple[int, int], ...]) -> StageView:
+    from palate.evaluation.alarms import alarms  # scipy: not at the start
+
+    folder = StageDir(path)
+    lines = folder.metrics() if written[0][1] <= _LONGEST_METRICS else []
+    config = json.loads((path / CONFIG).read_bytes()) if written[1][1] else {}
+    control = {name: config["kl"][name] for name in ("control", "target") if "kl" in config}
+    names = dict.fromkeys(name for line in lines for name in line if name != "step")
+    return StageView(
+        name=path.name,
+        finished=written[3] != (0, 0),
+        step=int(lines[-1]["step"]) if lines else 0,
+        curves=tuple(_curve(n, [line[n] for line in lines if n in line]) for n in names),
+        alarms=alarms(lines, kl=KlConfig.model_validate(control), trust=folder.trust()),
+    )
+
+
+def _curve(metric: str, values: list[float]) -> Curve:
+    finite = [value for value in values if math.isfinite(value)]
+    thinned = finite[:: math.ceil(len(finite) / 120) or 1]
+    low, high = (min(thinned), max(thinned)) if thinned else (0.0, 0.0)
+    points = [
+        f"{100 * i / (len(thinned) - 1):.1f},{22 - 20 * (value - low) / ((high - low) or 1):.1f}"
+        for i, value in enumerate(thinned)
+        if len(thinned) > 1
+    ]
+    return Curve(metric=metric, last=f"{values[-1]:.4g}", points=" ".join(points))
+
+
+def sources(run: Path) -> list[Source]:
+    """The stages of a run that answered watched prompts, in order."""
+    return [
+        Source(run=run.name, stage=path.name, folder=StageDir(path))
+        for path in _stages(run)
+        if 0 < _written(path, SAMPLES)[0][1] <= _LONGEST_SAMPLES
+    ]
+
+
+@lru_cache(maxsize=64)
+def _samples(path: Path, written: tuple[tuple[int, int], ...]) -> tuple[Sample, ...]:
+    return tuple(StageDir(path).samples())
+
+
+def prompts(samples: Sequence[Sample]) -> dict[PromptId, Prompt]:
+    """The watched prompts, by id."""
+    return {sample.prompt.id: sample.prompt for sample in samples}
+
+
+def stretches(samples: Sequence[Sample], prompt: PromptId) -> list[Stretch]:
+    """The answers to one prompt over time; what did not change is there once."""
+    found: list[Stretch] = []
+    for sample in samples:
+        if sample.prompt.id != prompt:
+            continue
+        same = found and found[-1].last.response.text == sample.response.text
+        first = found.pop().first if same else sample.step
+        found.append(Stretch(first=first, last=sample))
+    return found
