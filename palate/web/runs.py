@@ -118,6 +118,25 @@ def _written(folder: Path, *names: str) -> tuple[tuple[int, int], ...]:
 
 @lru_cache(maxsize=512)
 def _stage(path: Path, written: tuple[tuple[int, int], ...]) -> StageView:
+    try:
+        return _read_stage(path, written)
+    except ValueError as error:  # a damaged file of one stage does not hide the others
+        ended, alarm = written[3] != (0, 0), _unreadable(path, error)
+        return StageView(name=path.name, finished=ended, step=0, curves=(), alarms=(alarm,))
+
+
+def _unreadable(path: Path, error: ValueError) -> "Finding":
+    from palate.evaluation.findings import Finding
+
+    return Finding(
+        rule="damaged file",
+        severity="problem",
+        text=f"What {path.name} wrote cannot be read: {error}",
+        remedy="Run the stage again.",
+    )
+
+
+def _read_stage(path: Path, written: tuple[tuple[int, int], ...]) -> StageView:
     from palate.evaluation.alarms import alarms  # scipy: not at the start
 
     folder = StageDir(path)

@@ -114,6 +114,14 @@ def test_alarms_stand_on_top_and_mark_the_stage_and_the_run(cafe: Site) -> None:
     assert "No alarm so far." in cafe.client(chief.id).get("/projects/1/run?run=zoo").text
 
 
+def test_a_damaged_file_of_one_stage_hides_no_other(cafe: Site) -> None:
+    grow(stage(cafe.root, "01-sft"), 6, sft__nll=1.25)
+    (stage(cafe.root).path / TRUST).write_text('{"step": 0', encoding="utf-8")
+    said = shown(owner(cafe).get("/projects/1/run").text)
+    assert "06-ppo damaged file What 06-ppo wrote cannot be read" in said
+    assert "sft/nll 1.25" in said
+
+
 def test_owners_see_the_runs_of_their_own_projects_only(cafe: Site) -> None:
     grow(stage(cafe.root), 2, sft__nll=1.0)
     grow(stage(cafe.root, "01-sft", "secret"), 2, sft__nll=1.0)
