@@ -14,7 +14,10 @@ from palate.evaluation.results import Estimate
 from palate.maths.agreement import single_label_accuracy
 from palate.maths.ratings import (
     ELO,
+    Array,
     RatingRange,
+    Votes,
+    capped_weights,
     islands,
     rated_with_ranges,
     without_each_voter,
@@ -24,7 +27,8 @@ from palate.records import Group, Judgement, Record
 
 POWER = 0.8
 """How often a difference of the promised size is found."""
-
+_CROWD, _MOST = 8, 0.25
+"""From so many voters on, nobody has more than this share of all weight."""
 
 DECIDED = ("choice, ties out", RAW)
 """The agreement that a single label's accuracy follows from."""
@@ -128,13 +132,15 @@ def rate_policies(
 ) -> tuple[tuple[PolicyRating, ...], tuple[str, ...]]:
     """The policies from best to worst, and what is wrong with comparing them.
 
-    Intervals hold for new prompts and new voters.
+    Intervals hold for new prompts and new voters. In a crowd, nobody's votes weigh more than a
+    quarter of all.
     """
     votes = cast.policy_votes()
     if not len(votes.first):
         return (), ()
     items = len(cast.policies)
-    ranges = rated_with_ranges(votes, items, ridge=RIDGE, seed=seed, draws=draws)
+    weights = _weights(votes)
+    ranges = rated_with_ranges(votes, items, ridge=RIDGE, seed=seed, weights=weights, draws=draws)
     outcomes = np.zeros((items, 3), int)
     np.add.at(outcomes, (votes.first, (2 - 2 * votes.outcome).astype(int)), 1)
     np.add.at(outcomes, (votes.second, (2 * votes.outcome).astype(int)), 1)
@@ -160,6 +166,11 @@ def _rating(policy: str, found: RatingRange, wins: int, ties: int, losses: int) 
     )
 
 
+def _weights(votes: Votes) -> Array:
+    crowd = len(np.unique(votes.voter)) >= _CROWD
+    return capped_weights(votes.voter, share=_MOST) if crowd else np.ones(len(votes.voter))
+
+
 def _island_warning(cast: Ballots, apart: list[list[int]]) -> tuple[str, ...]:
     if len(apart) == 1:
         return ()
@@ -179,7 +190,7 @@ def _voter_warning(cast: Ballots, first: int) -> tuple[str, ...]:
     voters, sizes = np.unique(votes.voter, return_counts=True)
     if len(voters) == 1:
         return ()
-    scores = without_each_voter(votes, len(cast.policies), ridge=RIDGE)
+    scores = without_each_voter(votes, len(cast.policies), ridge=RIDGE, weights=_weights(votes))
     deciding = np.flatnonzero(scores.max(1) > scores[:, first] + 1e-9)
     if not len(deciding):
         return ()

@@ -190,8 +190,36 @@ class RatingRange(NamedTuple):
     worst_rank: int
 
 
+def capped_weights(voter: Indices, *, share: float) -> Array:
+    """One weight per vote, 1 or less, so that no voter has more than `share` of all weight.
+
+    Whoever voted too often has them all weighed alike. With fewer than 1 / share voters there is no
+    such weight, and every vote has 1.
+
+    >>> capped_weights(np.array([0, 0, 0, 0, 1, 2]), share=0.5).tolist()
+    [0.5, 0.5, 0.5, 0.5, 1.0, 1.0]
+    """
+    _, number, sizes = np.unique(voter, return_inverse=True, return_counts=True)
+    falling = np.sort(sizes)[::-1]
+    uncapped = falling[::-1].cumsum()[::-1]
+    for capped, (size, others) in enumerate(zip(falling, uncapped, strict=True)):
+        if capped * share >= 1:
+            break
+        most = share * others / (1 - capped * share)  # so that most = share (capped most + others)
+        if size <= most:
+            return np.minimum(1.0, most / sizes)[number]
+    return np.ones(len(voter))
+
+
 def rated_with_ranges(
-    votes: Votes, items: int, *, ridge: float, seed: int, draws: int = 200, level: float = 0.95
+    votes: Votes,
+    items: int,
+    *,
+    ridge: float,
+    seed: int,
+    weights: ArrayLike = 1.0,
+    draws: int = 200,
+    level: float = 0.95,
 ) -> list[RatingRange]:
     """Davidson's scores with intervals that hold for new prompts and new voters, and ranks.
 
@@ -199,10 +227,11 @@ def rated_with_ranges(
     voters, or all that one voter said about one prompt: Cameron, Gelbach and Miller 2011
     (doi:10.1198/jbes.2010.07136).
     """
-    scores = davidson_fit(*votes.decided(items), ridge=ridge).ratings.scores
+    weights = np.asarray(weights, np.float64)
+    scores = davidson_fit(*votes.decided(items, weights), ridge=ridge).ratings.scores
     _, both = np.unique(np.stack([votes.prompt, votes.voter]), axis=1, return_inverse=True)
     by_prompt, by_voter, by_both = (
-        _variance(votes, items, index, ridge=ridge, seed=seed, draws=draws)
+        _variance(votes, items, index, weights, ridge=ridge, seed=seed, draws=draws)
         for index in (votes.prompt, votes.voter, both)
     )
     variance = np.maximum(by_prompt + by_voter - by_both, np.maximum(by_prompt, by_voter))
@@ -212,25 +241,35 @@ def rated_with_ranges(
 
 
 def _variance(
-    votes: Votes, items: int, index: Indices, *, ridge: float, seed: int, draws: int
+    votes: Votes,
+    items: int,
+    index: Indices,
+    weights: Array,
+    *,
+    ridge: float,
+    seed: int,
+    draws: int,
 ) -> Array:
     """The variance of the scores when all votes of equal index are resampled together."""
     rng, count = np.random.default_rng(seed), int(index.max()) + 1
     found: list[Array] = []
     for _ in range(draws if count > 1 else 1):
         times = rng.multinomial(count, np.full(count, 1 / count))[index]
-        found.append(davidson_fit(*votes.decided(items, times), ridge=ridge).ratings.scores)
+        found.append(
+            davidson_fit(*votes.decided(items, times * weights), ridge=ridge).ratings.scores
+        )
     return np.var(found, axis=0) * count / max(count - 1, 1)
 
 
-def without_each_voter(votes: Votes, items: int, *, ridge: float) -> Array:
+def without_each_voter(
+    votes: Votes, items: int, *, ridge: float, weights: ArrayLike = 1.0
+) -> Array:
     """Davidson's scores in nats, [voter, item]: row v leaves out the votes of the v-th voter."""
-    return np.stack(
-        [
-            davidson_fit(*votes.decided(items, votes.voter != voter), ridge=ridge).ratings.scores
-            for voter in np.unique(votes.voter)
-        ]
-    )
+    found: list[Array] = []
+    for voter in np.unique(votes.voter):
+        kept = votes.decided(items, np.asarray(weights) * (votes.voter != voter))
+        found.append(davidson_fit(*kept, ridge=ridge).ratings.scores)
+    return np.stack(found)
 
 
 def rank_ranges(scores: Sequence[Interval]) -> list[RatingRange]:

@@ -1,5 +1,7 @@
 """The quality report says what simulated annotators were made to do."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -196,6 +198,19 @@ def test_a_voter_who_decides_the_first_place_alone_is_noticed_and_not_named():
         "the first place rests on single voters (1 of 3): without the 40 votes of one (of 140), "
         "good would be first",
     )
+
+
+def test_in_a_crowd_one_voter_of_many_votes_cannot_decide_alone():
+    honest = {f"person:{name}": (6, 4) for name in "abcdefg"}
+    stuffed = honest | {"person:eve": (0, 900)}
+    ratings, _ = rate_policies(ballots(voted(stuffed)), seed=0, draws=5)
+    eve = sum((6, 4)) * 7 / 3  # a quarter of all weight
+    difference = ratings[0].elo.estimate - ratings[1].elo.estimate
+    assert ratings[0].policy == "poor"
+    assert difference == pytest.approx(400 * math.log10((28 + eve) / 42), abs=1)
+    few = dict(list(stuffed.items())[3:])
+    ratings, _ = rate_policies(ballots(voted(few)), seed=0, draws=5)
+    assert ratings[0].elo.estimate - ratings[1].elo.estimate > 400
 
 
 def test_of_several_voters_who_decide_the_one_with_the_fewest_votes_is_told():

@@ -12,6 +12,7 @@ import pytest
 from palate.maths.ratings import (
     Votes,
     bradley_terry_fit,
+    capped_weights,
     davidson_fit,
     islands,
     rank_ranges,
@@ -202,6 +203,31 @@ def test_intervals_of_independent_votes_are_those_of_the_information():
     assert widths == pytest.approx(np.sqrt(np.diag(fit.covariance)).tolist(), rel=0.2)
     assert [r.score.estimate for r in ranges] == pytest.approx(fit.scores.tolist())
     assert rated_with_ranges(data, 4, ridge=1e-3, seed=0, draws=60) == ranges
+
+
+def test_a_voter_of_many_votes_has_at_most_the_share_and_nobody_else_loses_any():
+    voter = np.repeat([0, 1, 2, 3, 4], [100, 60, 5, 5, 2])
+    weights = capped_weights(voter, share=0.3)
+    by_voter = np.bincount(voter, weights)
+    assert by_voter[2:].tolist() == [5, 5, 2]
+    assert by_voter[:2] / by_voter.sum() == pytest.approx(0.3)
+    assert (capped_weights(voter[95:165], share=0.9) == 1).all()
+    assert (capped_weights(np.array([0, 0, 0, 1]), share=0.3) == 1).all()
+
+
+def test_weights_are_votes():
+    data = votes(np.random.default_rng(1), 200, prompts=40, voters=10)
+    twice = np.where(data.voter < 5, 2, 1)
+    repeated = Votes(
+        **{
+            name: np.repeat(getattr(data, name), twice)
+            for name in ("first", "second", "outcome", "prompt", "voter")
+        }
+    )
+    weighed = rated_with_ranges(data, 4, ridge=1e-3, seed=0, weights=twice, draws=20)
+    assert weighed == rated_with_ranges(repeated, 4, ridge=1e-3, seed=0, draws=20)
+    alone = without_each_voter(data, 4, ridge=1e-3, weights=twice)
+    assert np.allclose(alone, without_each_voter(repeated, 4, ridge=1e-3))
 
 
 def test_intervals_do_not_narrow_by_asking_the_same_voters_about_copies_of_a_prompt():
