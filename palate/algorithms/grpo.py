@@ -8,7 +8,13 @@ Dr.GRPO, DAPO, GSPO and CISPO are presets (`palate/config/presets.py`).
 
 import torch
 
-from palate.algorithms.rlhf import clipped_loss, clipped_terms, sequence_rewards, without_critic
+from palate.algorithms.rlhf import (
+    Surrogate,
+    clipped_loss,
+    clipped_terms,
+    sequence_rewards,
+    without_critic,
+)
 from palate.batches.experience import Experience, Rollouts
 from palate.config.onpolicy import GrpoConfig
 from palate.interfaces import Loss, Outputs
@@ -51,8 +57,8 @@ def loss(outputs: Outputs, experience: Experience, config: GrpoConfig, *, kl_coe
     advantages, low, high = experience.advantages, config.clip_low, config.clip_high
     match config.surrogate:
         case "clipped":
-            per_token, clipped = clipped_terms(ratio, advantages, config)
+            terms = clipped_terms(ratio, advantages, config)
         case "cispo":
             per_token = cispo_surrogate(ratio, logprobs, advantages, low=low, high=high)
-            clipped = weight_clipped(ratio, low=low, high=high)
-    return clipped_loss(per_token, clipped, outputs, experience, config, kl_coef=kl_coef)
+            terms = Surrogate(per_token, weight_clipped(ratio, low=low, high=high))
+    return clipped_loss(terms, outputs, experience, config, kl_coef=kl_coef)

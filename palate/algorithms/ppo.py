@@ -36,8 +36,8 @@ def prepare(rollouts: Rollouts, config: PpoConfig, *, kl_coef: float) -> Experie
 def loss(outputs: Outputs, experience: Experience, config: PpoConfig, *, kl_coef: float) -> Loss:
     """Clipped surrogate per token, less the entropy bonus, plus the KL when it is in the loss."""
     ratio = token_ratio(outputs.logprobs, experience.old_logprobs, experience.mask)
-    per_token, clipped = clipped_terms(ratio, experience.advantages, config)
-    return clipped_loss(per_token, clipped, outputs, experience, config, kl_coef=kl_coef)
+    terms = clipped_terms(ratio, experience.advantages, config)
+    return clipped_loss(terms, outputs, experience, config, kl_coef=kl_coef)
 
 
 def critic_loss(outputs: Outputs, experience: Experience, config: PpoConfig) -> Loss:

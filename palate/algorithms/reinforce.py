@@ -8,6 +8,7 @@ the whole step and adds PPO's ratio; both of its variants are presets.
 import torch
 
 from palate.algorithms.rlhf import (
+    Surrogate,
     clipped_loss,
     clipped_terms,
     sequence_rewards,
@@ -57,9 +58,9 @@ def loss(
     advantages, mask = experience.advantages, experience.mask
     match config.surrogate:
         case "policy_gradient":
-            per_token = policy_gradient(outputs.logprobs, advantages)
-            clipped = torch.zeros_like(mask)
+            gradient = policy_gradient(outputs.logprobs, advantages)
+            terms = Surrogate(gradient, torch.zeros_like(mask))
         case "clipped":
             ratio = token_ratio(outputs.logprobs, experience.old_logprobs, mask)
-            per_token, clipped = clipped_terms(ratio, advantages, config)
-    return clipped_loss(per_token, clipped, outputs, experience, config, kl_coef=kl_coef)
+            terms = clipped_terms(ratio, advantages, config)
+    return clipped_loss(terms, outputs, experience, config, kl_coef=kl_coef)

@@ -1,6 +1,6 @@
 """What on-policy methods share: the penalized score, the ends of their losses, what they log."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -21,6 +21,7 @@ from palate.maths.reductions import masked_sum
 from palate.maths.surrogates import (
     clip_fraction,
     clipped_surrogate,
+    dual_clip_binds,
     dual_clipped_surrogate,
     token_ratio,
 )
@@ -127,32 +128,38 @@ def reduced(
             return reductions.constant(per_token, mask, length=length)
 
 
+class Surrogate(NamedTuple):
+    """A surrogate loss [response, time] before its reduction, and where clipping binds."""
+
+    per_token: torch.Tensor
+    clipped: torch.Tensor
+
+
 def clipped_terms(
     ratio: torch.Tensor, advantages: torch.Tensor, config: ClippedConfig
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """PPO's clipped surrogate per token, dual-clipped if so configured, and where it binds."""
+) -> Surrogate:
+    """PPO's clipped surrogate, dual-clipped if so configured."""
     low, high, dual = config.clip_low, config.clip_high, config.dual_clip
-    clipped = clip_fraction(ratio, advantages, low=low, high=high)
+    binds = clip_fraction(ratio, advantages, low=low, high=high)
     if not dual:
-        return clipped_surrogate(ratio, advantages, low=low, high=high), clipped
+        return Surrogate(clipped_surrogate(ratio, advantages, low=low, high=high), binds)
     per_token = dual_clipped_surrogate(ratio, advantages, low=low, high=high, dual=dual)
-    return per_token, clipped | ((advantages < 0) & (ratio > dual))
+    return Surrogate(per_token, binds | dual_clip_binds(ratio, advantages, dual=dual))
 
 
 def clipped_loss(
-    per_token: torch.Tensor,
-    clipped: torch.Tensor,
+    surrogate: Surrogate,
     outputs: Outputs,
     experience: Experience,
     config: ClippedConfig,
     *,
     kl_coef: float,
 ) -> Loss:
-    """The loss of a method with a ratio; `clipped` is True where the ratio's bounds bind."""
+    """The loss of a method with a ratio; with the share of tokens where its clipping binds."""
     mask = experience.mask
-    per_token = regularized(per_token, outputs, experience, config, kl_coef=kl_coef)
+    per_token = regularized(surrogate.per_token, outputs, experience, config, kl_coef=kl_coef)
     total = reduced(per_token, mask, config.reduction, length=config.sampling.max_tokens)
-    share = Mean(float((clipped & mask).sum()), float(mask.sum()))
+    share = Mean(float((surrogate.clipped & mask).sum()), float(mask.sum()))
     return Loss(
         sum=total.sum,
         weight=total.weight,

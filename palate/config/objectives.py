@@ -94,6 +94,11 @@ def caveats(config: "AnyOnPolicyConfig") -> Iterator[Caveat]:
         )
 
 
+def sentences(config: "AnyOnPolicyConfig") -> list[str]:
+    """What the settings optimize, then what follows from them."""
+    return [objective(config), *(caveat.text for caveat in caveats(config))]
+
+
 def _coefficient(kl: "KlConfig") -> str:
     match kl.control:
         case "soft":

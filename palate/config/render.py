@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from palate.config.base import Config
 from palate.config.common import StageConfig
 from palate.config.fields import allowed, keys, paths, subsection, value_at
-from palate.config.objectives import caveats, objective
+from palate.config.objectives import sentences
 from palate.config.onpolicy import AnyOnPolicyConfig
 from palate.config.presets import PRESETS, leaves, stage_of, under_preset
 from palate.config.stages import STAGES, Recipe
@@ -65,8 +65,7 @@ def _stage(config: Config, name: str) -> Iterator[str]:
         default = default.model_copy(update={"preset": "default"})
     meaning = str(type(config).__doc__)
     if isinstance(config, AnyOnPolicyConfig):
-        sentences = [objective(config), *(caveat.text for caveat in caveats(config))]
-        meaning += " Its settings: " + "; ".join(sentences) + "."
+        meaning += " Its settings: " + "; ".join(sentences(config)) + "."
     yield from _table(config, default, name, meaning)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from palate.evaluation.results import Estimate
-from palate.maths.statistics import independent_difference, paired_win_rate
+from palate.maths.statistics import independent_difference, paired_win_rate, robust_distances
 from palate.records import (
     Arm,
     Group,
@@ -48,23 +48,6 @@ def judge_dispute(judge: ArrayLike, people: ArrayLike) -> Array:
     """|p_judge - p_people| that the first wins, per candidate; 0 where people are silent (NaN)."""
     gap = np.abs(np.asarray(judge, float) - np.asarray(people, float))
     return np.nan_to_num(gap, nan=0.0)
-
-
-def outlyingness(rewards: ArrayLike, lengths: ArrayLike) -> Array:
-    """The larger of |reward| and |length| in robust standard deviations from the median.
-
-    One is 1.4826 times the median absolute deviation: a watch for reward hacking.
-    """
-    return np.maximum(_robust(rewards), _robust(lengths))
-
-
-def _robust(values: ArrayLike) -> Array:
-    given = np.asarray(values, float)
-    if not given.size:
-        return given
-    away = np.abs(given - np.median(given))
-    spread = 1.4826 * float(np.median(away))
-    return away / spread if spread else np.where(away > 0, np.inf, 0.0)
 
 
 def next_questions(
@@ -180,12 +163,12 @@ def _away(groups: Sequence[tuple[Group, Mapping[str, Sequence[float]]]]) -> list
     """Per group, how far out each response is in length or in a model's reward."""
     sizes = np.cumsum([group.k for group, _ in groups])[:-1]
     lengths = [len(response.text) for group, _ in groups for response in group.responses]
-    away = _robust(lengths)
+    away = robust_distances(lengths)
     for model in {model for _, known in groups for model in known}:
         given = [known.get(model, (np.nan,) * group.k) for group, known in groups]
         rewards = np.concatenate(given)
         spoken = ~np.isnan(rewards)
-        away[spoken] = np.maximum(away[spoken], _robust(rewards[spoken]))
+        away[spoken] = np.maximum(away[spoken], robust_distances(rewards[spoken]))
     return np.split(away, sizes)
 
 

@@ -63,6 +63,11 @@ def clip_fraction(ratio: PerToken, advantages: PerToken, *, low: float, high: fl
     return too_high | too_low
 
 
+def dual_clip_binds(ratio: PerToken, advantages: PerToken, *, dual: float) -> TokenMask:
+    """True where A < 0 and ratio > dual, that is where dual clipping leaves no gradient."""
+    return (advantages < 0) & (ratio > dual)
+
+
 def weight_clipped(ratio: PerToken, *, low: float, high: float) -> TokenMask:
     """True where a ratio is outside its bounds, that is where CISPO clips a token's weight."""
     return (ratio > 1.0 + high) | (ratio < 1.0 - low)

@@ -25,6 +25,8 @@ from palate.store.labelling import Desk, items, live
 
 _LOOK = 0.2
 """Seconds between two looks for prompts."""
+Respond = Callable[[live.LivePrompt], list[Response]]
+"""(a prompt) -> responses of two policies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ def run(
         console.print(f"{', '.join(names)} answer in {project}; Ctrl-C ends", highlight=False)
         console.print("people ask at: palate label, Ask the policies", highlight=False)
         while not stopped():
-            if not serve_next(desk, id, host, console):
+            if not serve_next(desk, id, host.respond, console):
                 time.sleep(_LOOK)
 
 
@@ -95,7 +97,7 @@ def policy_names(models: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def serve_next(desk: Desk, project: int, host: Host, console: Console) -> bool:
+def serve_next(desk: Desk, project: int, respond: Respond, console: Console) -> bool:
     """Answer the prompt that has waited longest; False when none waits."""
     with desk.reading() as connection:
         if not live.waits(connection, project, now=desk.clock()):
@@ -104,9 +106,9 @@ def serve_next(desk: Desk, project: int, host: Host, console: Console) -> bool:
         asked = live.take(connection, project, now=desk.clock())
     if asked is None:
         return False
-    begun = time.perf_counter()
+    begun = desk.clock()
     try:
-        responses = host.respond(asked)
+        responses = respond(asked)
     except TooLong as error:
         console.print(f"prompt {asked.id[:8]}: {escape(error.problem)}", highlight=False)
         with desk.writing() as connection:
@@ -118,7 +120,7 @@ def serve_next(desk: Desk, project: int, host: Host, console: Console) -> bool:
         raise
     with desk.writing() as connection:
         live.answer(connection, asked, responses, now=desk.clock())
-    took = time.perf_counter() - begun
+    took = desk.clock() - begun
     console.print(f"prompt {asked.id[:8]}: answered in {took:.1f} s", highlight=False)
     return True
 

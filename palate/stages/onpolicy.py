@@ -5,7 +5,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from palate.algorithms.onpolicy import ALGORITHMS
 from palate.batches.groups import token_group
-from palate.config.objectives import caveats, objective
+from palate.config.objectives import sentences
 from palate.config.onpolicy import AnyOnPolicyConfig, PpoConfig
 from palate.maths.seeds import seed
 from palate.models.adapters import adapter, adapter_names, adapter_parameters, add_adapter
@@ -45,42 +45,10 @@ _CERTIFICATE_PROMPTS = 512
 
 def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
     """Improve the policy against the reward, save it, and keep some responses with their credit."""
-    context.folder.write_json(
-        OBJECTIVE, [objective(config), *(caveat.text for caveat in caveats(config))]
-    )
-    policy = open_policy(
-        context,
-        config.model,
-        prompt=config.prompt,
-        compute=config.compute,
-    )
-    outline = outline_of(policy.network)
-    policy, reference = with_reference(
-        policy,
-        config.lora,
-        temperature=config.sampling.temperature,
-        run_seed=context.seed,
-    )
-    updates = config.steps * config.epochs * config.minibatches
-    actors = Actors(
-        policy=LocalLearner(
-            policy.role(temperature=config.sampling.temperature),
-            config.optimizer,
-            total_updates=updates,
-            budget=config.compute.micro_batch_tokens,
-        ),
-        reference=_reference(config, policy, reference),
-        sampler=policy.sampler(config.sampling),
-        scorer=open_scorer(
-            context,
-            config.reward,
-            prompt=config.prompt,
-            compute=config.compute,
-            policy=policy,
-        ),
-        encoder=policy.encoder,
-        critic=_critic(config, context, policy, updates) if config.stage == "ppo" else None,
-    )
+    context.folder.write_json(OBJECTIVE, sentences(config))
+    opened = open_policy(context, config.model, prompt=config.prompt, compute=config.compute)
+    outline = outline_of(opened.network)
+    policy, actors = _actors(config, context, opened)
     witness = Witness(
         actors.policy,
         context.folder,
@@ -97,16 +65,14 @@ def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
     )
     asked = [policy.encoder.encode_prompt(prompt) for prompt in prompts]
     groups = [token_group(one.id, one.ids, ()) for one in asked]
-    announce(
-        context, config, online_memory(config, outline, groups, _judge(config, context, policy))
-    )
+    judge = _judge(config, context, policy)
+    announce(context, config, online_memory(config, outline, groups, judge))
     watch = Watch(loop, context.folder, prompts)
+    folder = context.folder.folder("checkpoints")
     last = loop.run(
         prompts,
         monitor=context.monitor,
-        checkpoints=Checkpoints(
-            context.folder.folder("checkpoints"), every=config.checkpoint_steps
-        ),
+        checkpoints=Checkpoints(folder, every=config.checkpoint_steps),
         before=watch.look,
         after=witness.after,
     )
@@ -114,15 +80,34 @@ def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
     if config.kl.control == "hard":
         summary |= _certify(loop, prompts[:_CERTIFICATE_PROMPTS], context)
     watch.look(config.steps, config.steps)
-    save_policy(
-        policy.network,
-        policy.tokenizer,
-        context.folder.path / MODEL,
-        prompt_format=config.prompt.format,
-    )
+    save = context.folder.path / MODEL
+    save_policy(policy.network, policy.tokenizer, save, prompt_format=config.prompt.format)
     if last is not None:
         context.folder.write_json(CREDIT, credit(last, policy))
     return summary
+
+
+def _actors(
+    config: AnyOnPolicyConfig, context: StageContext, opened: OpenPolicy
+) -> tuple[OpenPolicy, Actors]:
+    """The policy as it trains, and everybody who takes part."""
+    temperature, budget = config.sampling.temperature, config.compute.micro_batch_tokens
+    policy, start = with_reference(
+        opened, config.lora, temperature=temperature, run_seed=context.seed
+    )
+    updates = config.steps * config.epochs * config.minibatches
+    role = policy.role(temperature=temperature)
+    actors = Actors(
+        policy=LocalLearner(role, config.optimizer, total_updates=updates, budget=budget),
+        reference=_reference(config, policy, start),
+        sampler=policy.sampler(config.sampling),
+        scorer=open_scorer(
+            context, config.reward, prompt=config.prompt, compute=config.compute, policy=policy
+        ),
+        encoder=policy.encoder,
+        critic=_critic(config, context, policy, updates) if config.stage == "ppo" else None,
+    )
+    return policy, actors
 
 
 def _judge(

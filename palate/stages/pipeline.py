@@ -12,7 +12,7 @@ from rich.text import Text
 
 from palate.config.common import ReadingConfig, StageConfig
 from palate.config.load import database_url, resolved_json
-from palate.config.objectives import caveats, objective
+from palate.config.objectives import sentences
 from palate.config.onpolicy import AnyOnPolicyConfig
 from palate.config.presets import stage_of
 from palate.config.render import to_toml
@@ -173,8 +173,8 @@ def run_one(
         folder.write_config(text)
         write_text(begun, json.dumps(mark))
     if isinstance(config, AnyOnPolicyConfig):
-        for text in (objective(config), *(caveat.text for caveat in caveats(config))):
-            console.print(f"[bold]{name:<{NAME_WIDTH}}[/] {escape(text)}", highlight=False)
+        for sentence in sentences(config):
+            console.print(f"[bold]{name:<{NAME_WIDTH}}[/] {escape(sentence)}", highlight=False)
     left_out = LeftOut(name, folder, console)
     with StageMonitor(name, folder, console) as monitor, Stopwatch() as watch:
         context = StageContext(

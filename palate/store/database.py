@@ -77,12 +77,6 @@ class Store:
                 new += queries.insert_judgements(connection, project, chunk, client_keys={})
         return new
 
-    def add_judgement(self, project: str, judgement: Judgement, *, client_key: str) -> bool:
-        """Add a judgement unless its content or its client key is there already; True if new."""
-        with self._writer.begin() as connection:
-            keys = {judgement.id: client_key}
-            return queries.insert_judgements(connection, project, [judgement], client_keys=keys) > 0
-
     def groups(self, project: str) -> Iterator[Group]:
         """The groups of a project in the order in which they were added."""
         return self._paged(project, GroupRow, queries.group_page)

@@ -30,16 +30,12 @@ class Watch:
     def __init__(self, loop: OnlineLoop, folder: StageDir, prompts: Sequence[Prompt]) -> None:
         self.loop, self.folder = loop, folder
         self.prompts = spread(prompts, _PROMPTS)
-        self._rows: list[Sample] | None = None
 
     def look(self, step: int, total: int) -> None:
         """`step` of `total` steps are done."""
-        if self._rows is None:
-            self._rows = [row for row in self.folder.samples() if row.step < step]
-            self.folder.write_jsonl(SAMPLES, self._rows)
         if step == total or step % max(1, -(-total // _TIMES)) == 0:
-            self._rows += self._asked(step)
-            self.folder.write_jsonl(SAMPLES, self._rows)
+            before = [row for row in self.folder.samples() if row.step < step]
+            self.folder.write_jsonl(SAMPLES, [*before, *self._asked(step)])
 
     def _asked(self, step: int) -> list[Sample]:
         actors = self.loop.actors

@@ -75,7 +75,7 @@ def orpo_solution(coef: float) -> Callable[[World], Tensor]:
         def loss(logp: Tensor) -> Tensor:
             mean = logp / lengths
             log_odds = mean - torch.log1p(-mean.exp())
-            return coef * _logistic(world, log_odds) + _first_nll(world, mean)
+            return coef * _logistic(world, log_odds) + _first_nll(mean)
 
         return exact.minimizer(world.log_ref, loss)
 
@@ -90,7 +90,7 @@ def with_sft_solution(beta: float, coef: float) -> Callable[[World], Tensor]:
 
         def loss(logp: Tensor) -> Tensor:
             implicit = beta * (logp - world.log_ref)
-            return _logistic(world, implicit) + coef * _first_nll(world, logp / lengths)
+            return _logistic(world, implicit) + coef * _first_nll(logp / lengths)
 
         return exact.minimizer(world.log_ref, loss)
 
@@ -105,7 +105,7 @@ def _logistic(world: World, scores: Tensor) -> Tensor:
     return -(terms * others).sum()
 
 
-def _first_nll(world: World, mean: Tensor) -> Tensor:
+def _first_nll(mean: Tensor) -> Tensor:
     """The mean NLL of the first response of every pair; the i-th is first in k - 1 - i pairs."""
     k = mean.shape[-1]
     return -(mean * torch.arange(k - 1, -1, -1, dtype=mean.dtype)).sum()

@@ -11,7 +11,6 @@ from palate.evaluation.asking import (
     ensemble_uncertainty,
     judge_dispute,
     next_questions,
-    outlyingness,
 )
 from palate.records import Choice, Group, Judgement, Response, Scores, user_prompt
 
@@ -26,12 +25,6 @@ def test_members_that_agree_are_certain_even_about_a_close_call():
 
 def test_a_judge_is_disputed_only_where_people_spoke():
     assert judge_dispute([0.9, 0.9, 0.2], [0.1, np.nan, 0.2]) == pytest.approx([0.8, 0.0, 0.0])
-
-
-def test_outliers_stand_out_in_reward_or_in_length():
-    away = outlyingness([0, 1, 2, 3, 4, 50], [10, 11, 12, 13, 500, 12])
-    assert away.argsort()[-2:].tolist() == [5, 4]
-    assert outlyingness([1, 1, 1, 2], [5, 5, 5, 5]).tolist() == [0, 0, 0, np.inf]
 
 
 def test_every_batch_has_its_control_and_arms_take_turns():

@@ -9,6 +9,7 @@ from palate.maths.surrogates import (
     clip_fraction,
     clipped_surrogate,
     clipped_value_loss,
+    dual_clip_binds,
     dual_clipped_surrogate,
     policy_gradient,
     sequence_ratio,
@@ -63,6 +64,8 @@ def test_dual_clip_bounds_bad_tokens_only(advantage, ratio, loss, slope):
         lambda r, a: dual_clipped_surrogate(r, a, low=0.2, high=0.2, dual=3.0), ratio, advantage
     )
     assert got == pytest.approx((loss, slope))
+    binds = dual_clip_binds(torch.tensor([[ratio]]), torch.tensor([[advantage]]), dual=3.0)
+    assert bool(binds) == (advantage < 0 and slope == 0)
 
 
 def test_clip_fraction_ignores_ratios_that_clipping_would_not_change():

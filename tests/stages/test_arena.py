@@ -2,7 +2,9 @@
 
 import re
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,11 @@ from palate.config.common import SamplingConfig
 from palate.config.stages import ArchitectureConfig
 from palate.models.build import build_causal_lm, train_tokenizer
 from palate.models.load import save_policy
-from palate.records import LabelTask, Sampling
+from palate.records import LabelTask, Response, Sampling
 from palate.stages import arena
 from palate.store.database import Store
 from palate.store.errors import DataError
-from palate.store.labelling import items
+from palate.store.labelling import items, live
 from tests.web.site import PROJECT, Site, csrf, site
 
 SAMPLING = SamplingConfig(max_tokens=8, temperature=0.9)
@@ -49,26 +51,31 @@ def ask(made: Site, client, prompt: str) -> str:
     sent = client.post("/projects/1/live", data={"csrf": csrf(page), "prompt": prompt})
     assert sent.status_code == 303, sent.text
     where = sent.headers["location"]
+    limit = time.monotonic() + 60
     while "are writing" in (page := client.get(where).text):
-        pass
+        assert time.monotonic() < limit, page
+        time.sleep(0.02)
     return page
 
 
-def answering(made: Site, models: list[str], *, project: str = "cafe") -> threading.Thread:
+@contextmanager
+def answering(made: Site, models: list[str]) -> Iterator[None]:
     """`palate arena` in a thread, until the prompts of the test have been answered."""
     done = threading.Event()
-    words = {"project": project, "url": made.url, "sampling": SAMPLING, "stopped": done.is_set}
-    console = Console(file=(made.root / "log.txt").open("a"), width=200)
+    words = {"project": "cafe", "url": made.url, "sampling": SAMPLING, "stopped": done.is_set}
+    console = Console(quiet=True)
     thread = threading.Thread(target=arena.run, args=(models,), kwargs=words | {"console": console})
-    thread.done = done  # type: ignore[attr-defined]
     thread.start()
-    return thread
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_two_policies_answer_what_a_person_asks(made: Site, models: list[str]) -> None:
     client = made.client(made.person("ann"))
-    thread = answering(made, models)
-    try:
+    with answering(made, models):
         page = ask(made, client, "Oat milk?")
         assert "sft" not in page
         assert "ppo" not in page
@@ -82,9 +89,6 @@ def test_two_policies_answer_what_a_person_asks(made: Site, models: list[str]) -
         assert "latte latte" in long
         again = ask(made, client, "Oat milk?")
         assert 'name="choice"' in again
-    finally:
-        thread.done.set()  # type: ignore[attr-defined]
-        thread.join()
     (judgement,) = made.judgements()
     with Store(made.url) as store:
         groups = list(store.groups("cafe"))
@@ -116,7 +120,7 @@ def test_an_arena_needs_two_policies_with_two_names() -> None:
 
 
 def test_a_prompt_is_free_again_when_its_answer_was_interrupted(
-    made: Site, models: list[str], monkeypatch: pytest.MonkeyPatch
+    made: Site, models: list[str]
 ) -> None:
     client = made.client(made.person("ann"))
     page = client.get("/projects/1/live").text
@@ -124,11 +128,11 @@ def test_a_prompt_is_free_again_when_its_answer_was_interrupted(
     policies = {name: arena.open_chat(source) for name, source in zip("ab", models, strict=True)}
     host = arena.Host(policies=policies, sampling=SAMPLING)
     quiet = Console(quiet=True)
-    with monkeypatch.context() as patched:
-        patched.setattr(
-            arena.Host, "respond", lambda self, asked: (_ for _ in ()).throw(KeyboardInterrupt)
-        )
-        with pytest.raises(KeyboardInterrupt):
-            arena.serve_next(made.desk, PROJECT, host, quiet)
-    assert arena.serve_next(made.desk, PROJECT, host, quiet)
-    assert not arena.serve_next(made.desk, PROJECT, host, quiet)
+
+    def interrupted(asked: live.LivePrompt) -> list[Response]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        arena.serve_next(made.desk, PROJECT, interrupted, quiet)
+    assert arena.serve_next(made.desk, PROJECT, host.respond, quiet)
+    assert not arena.serve_next(made.desk, PROJECT, host.respond, quiet)

@@ -28,6 +28,7 @@ from palate.records import (
     Tie,
     user_prompt,
 )
+from palate.store import queries
 from palate.store.connection import open_engine
 from palate.store.database import Counts, Store
 from palate.store.errors import DataError
@@ -155,10 +156,15 @@ def test_a_client_that_sends_twice_is_counted_once(url):
     about = group(0)
     with Store(url) as store:
         store.add_groups("cafe", [about])
-        assert store.add_judgement("cafe", choice(about), client_key="tab-1")
-        assert not store.add_judgement("cafe", choice(about, chosen=1), client_key="tab-1")
-        assert not store.add_judgement("cafe", choice(about), client_key="tab-2")
-        assert store.add_judgement("cafe", choice(about, chosen=1), client_key="tab-2")
+        engine = create_engine(url)
+        for chosen, key, new in ((0, "1", 1), (1, "1", 0), (0, "2", 0), (1, "2", 1)):
+            said = choice(about, chosen=chosen)
+            with engine.begin() as connection:
+                keys = {said.id: key}
+                assert new == queries.insert_judgements(
+                    connection, "cafe", [said], client_keys=keys
+                )
+        engine.dispose()
         assert [j.verdict.chosen for j in store.judgements("cafe")] == [0, 1]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from palate.records import Answer, Choice, LabelTask, Response
+from palate.records import Answer, Choice, Group, LabelTask, Response, user_prompt
 from palate.store import queries
 from palate.store.database import Store
 from palate.store.labelling import Desk, accounts, answers, checks, items, lease, live, review
@@ -89,6 +89,20 @@ def test_who_asked_votes_on_the_answers_and_nobody_else_does(desk: Desk, url: st
     assert (judgement.judge, judgement.verdict) == ("person:ann", Choice(chosen=1))
     assert claimed(desk, ann) is None
     assert progress(desk, ann).remaining == 0
+
+
+def test_with_arms_a_live_prompt_counts_once(desk: Desk, url: str) -> None:
+    ann = person(desk, "ann")
+    with desk.writing() as connection:
+        task = LabelTask(compare="policies", arms=("outlier",))
+        items.save_task(connection, PROJECT, task)
+        two = tuple(Response(text=p, policy=p) for p in ("ppo", "sft"))
+        groups = [Group(prompt=user_prompt(f"q{i}"), responses=two) for i in range(5)]
+        queries.insert_groups(connection, "arena", groups)
+    for number in (6, 7):
+        put(desk, ann, f"prompt {number}")
+        answer(desk, take(desk))
+        assert progress(desk, ann).wanted == number
 
 
 def test_a_person_waits_for_one_prompt_at_a_time(desk: Desk) -> None:

@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select
 
 from palate.store import queries
 from palate.store.labelling.desk import audit
@@ -179,13 +179,6 @@ def password_of(connection: Connection, name: str) -> tuple[int, str] | None:
         select(PersonRow.id, PersonRow.password).where(func.lower(PersonRow.name) == name.lower())
     ).one_or_none()
     return row and (row.id, row.password)
-
-
-def set_password(connection: Connection, person: int, password_hash: str) -> None:
-    """Store another hash of a password."""
-    connection.execute(
-        update(PersonRow).where(PersonRow.id == person).values(password=password_hash)
-    )
 
 
 def person(connection: Connection, id: int) -> Person:

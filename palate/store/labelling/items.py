@@ -111,13 +111,27 @@ def add_items(
     return len(rows)
 
 
-def add_in_front(connection: Connection, project: int, group: str, shown: Sequence[int]) -> int:
-    """Add an item that is asked before all others, and give its position: 0, -1, -2, ..."""
+def ask_first(
+    connection: Connection, project: int, group: str, shown: Sequence[int], *, added: int
+) -> int:
+    """Ask about a group before all others, and give the item's position: 0, -1, -2, ...
+
+    `added` is 1 if the group has just come in, and 0 if it waited to be asked about already.
+    """
+    task = TaskRow.project_id == project
+    row = connection.execute(
+        select(TaskRow).where(task).with_for_update(key_share=True)
+    ).one()  # positions are given out under its lock
     first = select(func.min(ItemRow.position)).where(ItemRow.project_id == project)
     lowest = connection.scalar(first)
     position = 0 if lowest is None else min(1, lowest) - 1
-    row = _item(project, position, group, shown) | {"purpose": "ordinary", "expected": None}
-    connection.execute(insert(ItemRow).values(row))
+    item = _item(project, position, group, shown) | {"purpose": "ordinary", "expected": None}
+    connection.execute(insert(ItemRow).values(item))
+    last = queries.last_position(connection, GroupRow, project)
+    reached = row.enqueued >= last - added  # else the group is passed when its turn comes
+    passed = 1 if LabelTask.model_validate(row.body).arms else added * reached
+    values = {"items": row.items + 1, "enqueued": min(row.enqueued + passed, last)}
+    connection.execute(update(TaskRow).where(task).values(values))
     return position
 
 

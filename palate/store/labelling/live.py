@@ -14,15 +14,9 @@ from palate.records import Group, Prompt, Response, user_prompt
 from palate.store import queries
 from palate.store.labelling.desk import audit
 from palate.store.labelling.errors import Refused
-from palate.store.labelling.items import (
-    add_items,
-    next_position,
-    project_name,
-    shown_together,
-    task_of,
-)
+from palate.store.labelling.items import ask_first, project_name, shown_together, task_of
 from palate.store.labelling.lease import hold, member_of
-from palate.store.schema import GroupRow, ItemRow, LivePromptRow, TaskRow
+from palate.store.schema import ItemRow, LivePromptRow
 
 LONGEST = 20_000
 """Characters of a prompt."""
@@ -134,31 +128,17 @@ def answer(
         return
     task = task_of(connection, asked.project)
     group = Group(prompt=asked.prompt, responses=tuple(responses))
-    queries.insert_groups(connection, project_name(connection, asked.project), [group])
+    name = project_name(connection, asked.project)
+    added = queries.insert_groups(connection, name, [group])
     shown = shown_together(task, group.id, [response.policy for response in responses])
     if not shown:
         raise ValueError("an arena's question has responses of two policies")
-    item = _add_question(connection, asked.project, group, shown[0])
+    position = ask_first(connection, asked.project, group.id, shown[0], added=added)
+    item = connection.execute(
+        select(ItemRow).where(ItemRow.project_id == asked.project, ItemRow.position == position)
+    ).one()
     held = hold(connection, task, member, item, purpose="ordinary", now=now)
     _set(connection, asked.id, assignment=held)
-
-
-def _add_question(
-    connection: Connection, project: int, group: Group, shown: Sequence[int]
-) -> Row[ItemRow]:
-    own_task = TaskRow.project_id == project
-    task = connection.execute(
-        select(TaskRow).where(own_task).with_for_update(key_share=True)
-    ).one()  # positions are given out under its lock
-    position = next_position(connection, project)
-    added = add_items(connection, project, [(group.id, shown)])
-    last = queries.last_position(connection, GroupRow, project)
-    enqueued = last if task.enqueued == last - 1 else task.enqueued
-    values = {"items": task.items + added, "enqueued": enqueued}
-    connection.execute(update(TaskRow).where(own_task).values(values))
-    return connection.execute(
-        select(ItemRow).where(ItemRow.project_id == project, ItemRow.position == position)
-    ).one()
 
 
 def _waiting() -> ColumnElement[bool]:

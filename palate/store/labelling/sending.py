@@ -1,13 +1,13 @@
 """Putting a question in front of the queue: one that is new, or one more answer to an old one."""
 
-from sqlalchemy import Connection, Row, exists, select, update
+from sqlalchemy import Connection, exists, select, update
 
 from palate.records import Group, LabelTask
 from palate.store import queries
 from palate.store.labelling.desk import audit
 from palate.store.labelling.errors import Refused
-from palate.store.labelling.items import add_in_front, project_name, save_task, task_of
-from palate.store.schema import AssignmentRow, Body, GroupRow, ItemRow, MemberRow, TaskRow
+from palate.store.labelling.items import ask_first, has_task, project_name, save_task
+from palate.store.schema import AssignmentRow, Body, ItemRow, MemberRow
 
 
 def send(
@@ -18,28 +18,15 @@ def send(
     `source` says in the audit where the group comes from.
     """
     added = queries.insert_groups(connection, project_name(connection, project), [group])
-    row = _counts(connection, project)
+    if not has_task(connection, project):
+        save_task(connection, project, LabelTask())
     ordinary = (ItemRow.project_id == project, ItemRow.purpose == "ordinary")
     if connection.scalar(select(exists().where(*ordinary, ItemRow.group_id == group.id))):
         return False
-    item = add_in_front(connection, project, group.id, tuple(range(group.k)))
-    last = queries.last_position(connection, GroupRow, project)
-    reached = row.enqueued >= last - added  # else the group is passed when its turn comes
-    asked = 1 if LabelTask.model_validate(row.body).arms else added * reached
-    values = {"items": row.items + 1, "enqueued": min(row.enqueued + asked, last)}
-    connection.execute(update(TaskRow).where(TaskRow.project_id == project).values(values))
+    item = ask_first(connection, project, group.id, tuple(range(group.k)), added=added)
     detail = {"item": item, "group": group.id} | source
     audit(connection, "send", at=now, project=project, person=person, detail=detail)
     return True
-
-
-def _counts(connection: Connection, project: int) -> Row[TaskRow]:
-    own = select(TaskRow).where(TaskRow.project_id == project).with_for_update(key_share=True)
-    row = connection.execute(own).one_or_none()
-    if row is None:
-        save_task(connection, project, task_of(connection, project))
-        row = connection.execute(own).one()
-    return row
 
 
 def ask_again(connection: Connection, project: int, person: int, item: int, *, now: float) -> None:
