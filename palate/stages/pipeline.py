@@ -41,7 +41,7 @@ from palate.stages.progress import LeftOut, StageMonitor, quiet_libraries
 from palate.stages.resources import Stopwatch, Usage, release_memory
 from palate.store.errors import refuse
 from palate.store.files import sha256_file, sha256_tree, write_text
-from palate.store.runs import RunDir, StageDir, code_version, fingerprint
+from palate.store.runs import RunDir, StageDir, code_version, fingerprint, stage_dirs
 from palate.training.checkpoints import Checkpoints
 
 NAME_WIDTH = 18
@@ -142,9 +142,9 @@ def run_stage(
 def stage_folders(run: Path) -> dict[str, tuple[int, Path]]:
     """(number, folder) of every stage of a run by its name."""
     found: dict[str, tuple[int, Path]] = {}
-    for path in sorted(run.glob("[0-9]*-*")):
-        number, _, name = path.name.partition("-")
-        found[name] = (int(number), path)
+    for folder in stage_dirs(run):
+        number, _, name = folder.path.name.partition("-")
+        found[name] = (int(number), folder.path)
     return found
 
 

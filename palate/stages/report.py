@@ -55,8 +55,7 @@ def run(config: ReportConfig, context: StageContext) -> dict[str, float]:
                 one for name, folder in stages.items() for one in credits_of(name, folder)
             ),
             configs=tuple(
-                ConfigText(name=name, text=(folder.path / "config.json").read_text("utf-8"))
-                for name, folder in stages.items()
+                ConfigText(name=name, text=folder.config_text()) for name, folder in stages.items()
             ),
             objectives=tuple(
                 StageObjective(name=name, sentences=tuple(json.loads(path.read_text("utf-8"))))
@@ -124,8 +123,7 @@ def recipe_of(path: Path, stages: dict[str, StageDir]) -> Recipe | None:
     recipe = load_recipe(path)
     for name, folder in stages.items():
         config = recipe.stages.get(name)
-        ran = (folder.path / "config.json").read_text(encoding="utf-8")
-        if config is None or resolved_json(config) != ran:
+        if config is None or resolved_json(config) != folder.config_text():
             return None
         if folder.manifest().seed != stage_seed(recipe.seed, name, config):
             return None

@@ -74,7 +74,7 @@ def read_run(name: str, root: Path) -> FinishedRun:
     settings: dict[str, object] = {}
     for stage, folder in folders.items():
         if stage not in _TELLS:
-            plain = json.loads((folder.path / "config.json").read_text(encoding="utf-8"))
+            plain = json.loads(folder.config_text())
             settings |= _leaves(stage, plain)
     manifests = {stage: folder.manifest() for stage, folder in folders.items()}
     return FinishedRun(path=path, manifests=manifests, settings=settings)

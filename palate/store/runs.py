@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -27,14 +28,11 @@ from palate.store.files import (
 )
 from palate.store.formats.write import write_rows
 
-_MANIFEST = "manifest.json"
-_CONFIG = "config.json"
-_METRICS = "metrics.jsonl"
-_NOT_OUTPUTS = (_MANIFEST, "begun.json", "timing.json", "checkpoints/")
-"""Names (and folders) that say how a stage ran, not what it made."""
-
+MANIFEST, CONFIG, METRICS = "manifest.json", "config.json", "metrics.jsonl"
 TRUST, SAMPLES = "trust.json", "samples.jsonl"
-_MEASURED = (_METRICS, TRUST, SAMPLES)
+_NOT_OUTPUTS = (MANIFEST, "begun.json", "timing.json", "checkpoints/")
+"""Names (and folders) that say how a stage ran, not what it made."""
+_MEASURED = (METRICS, TRUST, SAMPLES)
 
 
 class RunLocked(Exception):
@@ -86,6 +84,13 @@ def fingerprint(
     return content_id([stage, json.loads(config_json), dict(inputs), seed, code_version])
 
 
+class Written(NamedTuple):
+    """When a file was written last, in nanoseconds, and its bytes; 0 and 0 where it is not."""
+
+    at: int
+    size: int
+
+
 class StageDir:
     """The folder of one stage of a run, `runs/<run>/<nn>-<name>/`."""
 
@@ -94,7 +99,7 @@ class StageDir:
 
     def manifest(self) -> Manifest:
         """The manifest; a stage that has not finished has none, and that is an error."""
-        path = self.path / _MANIFEST
+        path = self.path / MANIFEST
         try:
             return Manifest.model_validate_json(path.read_bytes())
         except FileNotFoundError as error:
@@ -124,7 +129,19 @@ class StageDir:
 
     def write_config(self, json_text: str) -> None:
         """Write the stage's resolved configuration."""
-        write_text(self.path / _CONFIG, json_text)
+        write_text(self.path / CONFIG, json_text)
+
+    def config_text(self) -> str:
+        """The stage's resolved configuration, as JSON."""
+        return (self.path / CONFIG).read_text(encoding="utf-8")
+
+    def written(self, name: str) -> Written:
+        """What tells one version of a file from another."""
+        path = self.path / name
+        if not path.is_file():
+            return Written(0, 0)
+        stat = path.stat()
+        return Written(stat.st_mtime_ns, stat.st_size)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file."""
@@ -147,7 +164,7 @@ class StageDir:
 
     def _inside(self, name: str) -> Path:
         path = self.path / name
-        if not path.resolve().is_relative_to(self.path.resolve()) or name == _MANIFEST:
+        if not path.resolve().is_relative_to(self.path.resolve()) or name == MANIFEST:
             raise ValueError(f"'{name}' does not name a file that a stage may write")
         return path
 
@@ -156,7 +173,7 @@ class StageDir:
         assert "step" not in values
         line = {"step": step} | {name: float(value) for name, value in values.items()}
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / _METRICS).open("ab+") as file:
+        with (self.path / METRICS).open("ab+") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
             if file.read(1) not in (b"", b"\n"):
                 file.seek(0)
@@ -182,10 +199,10 @@ class StageDir:
     def rewind(self, step: int) -> None:
         """Drop the metrics of this step and later ones: they are about to be computed again."""
         kept = [line for line in self._metric_lines() if json.loads(line)["step"] < step]
-        write_bytes(self.path / _METRICS, b"".join(kept))
+        write_bytes(self.path / METRICS, b"".join(kept))
 
     def _metric_lines(self) -> list[bytes]:
-        path = self.path / _METRICS
+        path = self.path / METRICS
         lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
         return [line for line in lines if line.endswith(b"\n")]
 
@@ -194,7 +211,7 @@ class StageDir:
         if not _STAGE_FOLDER.fullmatch(self.path.name) or self.path.is_symlink():
             raise ValueError(f"'{self.path}' is not the folder of a stage; nothing was removed")
         self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / _MANIFEST).unlink(missing_ok=True)
+        (self.path / MANIFEST).unlink(missing_ok=True)
         for entry in self.path.iterdir():
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
@@ -216,7 +233,7 @@ class StageDir:
             stage=stage,
             name=name,
             fingerprint=fingerprint,
-            config_hash=sha256_file(self.path / _CONFIG),
+            config_hash=sha256_file(self.path / CONFIG),
             inputs=dict(inputs),
             code_version=code_version(),
             source_hash=source_hash(),
@@ -224,7 +241,7 @@ class StageDir:
             outputs={file: sha256_file(self.path / file) for file in self._outputs()},
             summary={key: float(value) for key, value in summary.items()},
         )
-        write_text(self.path / _MANIFEST, json_line(manifest.model_dump(mode="json")) + "\n")
+        write_text(self.path / MANIFEST, json_line(manifest.model_dump(mode="json")) + "\n")
         return manifest
 
     def _outputs(self) -> list[str]:
@@ -243,6 +260,12 @@ def _checked_name(name: str) -> str:
     if _NAME.fullmatch(name):
         return name
     raise ValueError(f"'{name}' cannot name a folder: use letters, digits, '.', '_' and '-'")
+
+
+def stage_dirs(run: Path) -> list[StageDir]:
+    """The folders of a run's stages that have begun, in order."""
+    there = (path for path in sorted(run.glob("[0-9]*-*")) if path.is_dir())
+    return [StageDir(path) for path in there if _STAGE_FOLDER.fullmatch(path.name)]
 
 
 class RunDir:

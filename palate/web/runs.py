@@ -1,22 +1,32 @@
 """Run directories as pages show them: curves, alarms, and answers to watched prompts."""
 
-import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import BaseModel, ConfigDict
+
 from palate.config.common import KlConfig
 from palate.records import Prompt, PromptId
 from palate.records.sample import Sample
-from palate.store.runs import SAMPLES, TRUST, StageDir
+from palate.store.runs import (
+    CONFIG,
+    MANIFEST,
+    METRICS,
+    SAMPLES,
+    TRUST,
+    StageDir,
+    Written,
+    stage_dirs,
+)
 
 if TYPE_CHECKING:
     from palate.evaluation.findings import Finding
 
-METRICS, CONFIG, MANIFEST = "metrics.jsonl", "config.json", "manifest.json"
+_READ = (METRICS, CONFIG, TRUST, MANIFEST)
 _LONGEST_METRICS = 4_000_000
 _LONGEST_SAMPLES = 16_000_000
 
@@ -80,7 +90,7 @@ class Source:
 
     def samples(self) -> tuple[Sample, ...]:
         """Its answers so far, by step."""
-        return _samples(self.folder.path, _written(self.folder.path, SAMPLES))
+        return _samples(self.folder.path, self.folder.written(SAMPLES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,38 +101,43 @@ class Stretch:
     last: Sample
 
 
-def runs(root: Path, names: Iterable[str] | None) -> list[Path]:
+class _Steered(BaseModel):
+    """Of a stage's settings, how the KL is controlled."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kl: KlConfig = KlConfig()
+
+
+def run_folders(root: Path, names: Iterable[str] | None) -> list[Path]:
     """The folders of the runs of these names (None: of all runs) that are there, by name."""
     folder = root / "runs"
     there = sorted(folder.iterdir()) if folder.is_dir() else []
     wanted = None if names is None else set(names)
-    return [p for p in there if (wanted is None or p.name in wanted) and next(_stages(p), None)]
-
-
-def _stages(run: Path) -> Iterator[Path]:
-    return (path for path in sorted(run.glob("[0-9]*-*")) if path.is_dir())
+    return [p for p in there if (wanted is None or p.name in wanted) and stage_dirs(p)]
 
 
 def run_view(run: Path) -> RunView:
     """A run as it is now."""
-    files = (METRICS, CONFIG, TRUST, MANIFEST)
-    stages = tuple(_stage(path, _written(path, *files)) for path in _stages(run))
-    return RunView(name=run.name, stages=stages)
-
-
-def _written(folder: Path, *names: str) -> tuple[tuple[int, int], ...]:
-    """When files were written and how long they are: until that changes, what was read stays."""
-    stats = [path.stat() if (path := folder / name).is_file() else None for name in names]
-    return tuple((one.st_mtime_ns, one.st_size) if one else (0, 0) for one in stats)
+    stages = (
+        _stage(folder.path, tuple(folder.written(name) for name in _READ))
+        for folder in stage_dirs(run)
+    )
+    return RunView(name=run.name, stages=tuple(stages))
 
 
 @lru_cache(maxsize=512)
-def _stage(path: Path, written: tuple[tuple[int, int], ...]) -> StageView:
+def _stage(path: Path, written: tuple[Written, ...]) -> StageView:
+    """What a stage wrote; read again when a file has changed."""
     try:
-        return _read_stage(path, written)
+        return _read_stage(StageDir(path))
     except ValueError as error:  # a damaged file of one stage does not hide the others
-        ended, alarm = written[3] != (0, 0), _unreadable(path, error)
+        ended, alarm = _finished(StageDir(path)), _unreadable(path, error)
         return StageView(name=path.name, finished=ended, step=0, curves=(), alarms=(alarm,))
+
+
+def _finished(folder: StageDir) -> bool:
+    return folder.written(MANIFEST).size > 0
 
 
 def _unreadable(path: Path, error: ValueError) -> "Finding":
@@ -136,20 +151,19 @@ def _unreadable(path: Path, error: ValueError) -> "Finding":
     )
 
 
-def _read_stage(path: Path, written: tuple[tuple[int, int], ...]) -> StageView:
+def _read_stage(folder: StageDir) -> StageView:
     from palate.evaluation.alarms import alarms  # scipy: not at the start
 
-    folder = StageDir(path)
-    lines = folder.metrics() if written[0][1] <= _LONGEST_METRICS else []
-    config = json.loads((path / CONFIG).read_bytes()) if written[1][1] else {}
-    control = {name: config["kl"][name] for name in ("control", "target") if "kl" in config}
+    lines = folder.metrics() if folder.written(METRICS).size <= _LONGEST_METRICS else []
+    begun = folder.written(CONFIG).size > 0
+    steered = _Steered.model_validate_json(folder.config_text()) if begun else _Steered()
     names = dict.fromkeys(name for line in lines for name in line if name != "step")
     return StageView(
-        name=path.name,
-        finished=written[3] != (0, 0),
+        name=folder.path.name,
+        finished=_finished(folder),
         step=int(lines[-1]["step"]) if lines else 0,
         curves=tuple(_curve(n, [line[n] for line in lines if n in line]) for n in names),
-        alarms=alarms(lines, kl=KlConfig.model_validate(control), trust=folder.trust()),
+        alarms=alarms(lines, kl=steered.kl, trust=folder.trust()),
     )
 
 
@@ -168,14 +182,14 @@ def _curve(metric: str, values: list[float]) -> Curve:
 def sources(run: Path) -> list[Source]:
     """The stages of a run that answered watched prompts, in order."""
     return [
-        Source(run=run.name, stage=path.name, folder=StageDir(path))
-        for path in _stages(run)
-        if 0 < _written(path, SAMPLES)[0][1] <= _LONGEST_SAMPLES
+        Source(run=run.name, stage=folder.path.name, folder=folder)
+        for folder in stage_dirs(run)
+        if 0 < folder.written(SAMPLES).size <= _LONGEST_SAMPLES
     ]
 
 
 @lru_cache(maxsize=64)
-def _samples(path: Path, written: tuple[tuple[int, int], ...]) -> tuple[Sample, ...]:
+def _samples(path: Path, written: Written) -> tuple[Sample, ...]:
     return tuple(StageDir(path).samples())
 
 

@@ -1,6 +1,7 @@
 """How runs are doing, and their answers sent to people."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -27,7 +28,7 @@ router = APIRouter(prefix="/projects/{project}/run")
 class Place(BaseModel):
     """What the page shows: a run, answers of one of its stages and of another one, to a prompt."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: str = ""
     stage: str = ""
@@ -43,12 +44,12 @@ def show(
     """What the stages of a run have written so far, and what they answered."""
     with desk.reading() as connection:
         owned = _owned(connection, here)
-    folders = runs.runs(request.app.state.root, _names(here, owned))
+    folders = runs.run_folders(request.app.state.root, _names(here, owned))
     views = {view.name: view for view in map(runs.run_view, folders)}
     if place.run and place.run not in views:
         raise Refused("not_found")
     name = place.run or here.project.name
-    known = {one.name: one for folder in folders for one in runs.sources(folder)}
+    known = _sources(folders)
     own = [one.name for one in known.values() if one.run == name]
     stage = place.stage if place.stage in own else (own or [""])[-1]
     beside = place.beside if place.beside in known else ""
@@ -80,6 +81,10 @@ def _owned(connection: Connection, here: Inside) -> list[Project]:
     return [one for one in accounts.projects(connection, here.person) if one.role == "owner"]
 
 
+def _sources(folders: Sequence[Path]) -> dict[str, Source]:
+    return {one.name: one for folder in folders for one in runs.sources(folder)}
+
+
 def _names(here: Inside, owned: Sequence[Project]) -> list[str] | None:
     """Whose runs a person sees: those of their own projects; the owner of all of it sees all."""
     return None if here.person.owner else [project.name for project in owned]
@@ -95,8 +100,8 @@ def send(request: Request, here: Owner, desk: DeskHere, form: Form) -> Response:
     """Ask people about one answer, or about two to the same prompt."""
     with desk.writing() as connection:
         owned = _owned(connection, here)
-        folders = runs.runs(request.app.state.root, _names(here, owned))
-        known = {one.name: one for folder in folders for one in runs.sources(folder)}
+        folders = runs.run_folders(request.app.state.root, _names(here, owned))
+        known = _sources(folders)
         picked = [_picked(known, value) for value in dict.fromkeys(words(form, "sample"))]
         to = whole(form, "to", default=here.project.id)
         if to not in [project.id for project in owned]:
