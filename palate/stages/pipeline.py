@@ -167,11 +167,7 @@ def run_one(
     if folder.is_finished(mark):
         console.print(f"[bold]{name:<{NAME_WIDTH}}[/] finished before, skipped")
         return
-    begun = folder.path / "begun.json"
-    if not begun.is_file() or json.loads(begun.read_text(encoding="utf-8")) != mark:
-        folder.clear()
-        folder.write_config(text)
-        write_text(begun, json.dumps(mark))
+    begin(folder, text, mark)
     if isinstance(config, AnyOnPolicyConfig):
         for sentence in sentences(config):
             console.print(f"[bold]{name:<{NAME_WIDTH}}[/] {escape(sentence)}", highlight=False)
@@ -203,6 +199,15 @@ def run_one(
         highlight=False,
     )
     warn_of_misses(name, folder, console)
+
+
+def begin(folder: StageDir, text: str, mark: str) -> None:
+    """Leave what the same stage has begun; else start over, with its settings as `text`."""
+    begun = folder.path / "begun.json"
+    if not begun.is_file() or json.loads(begun.read_text(encoding="utf-8")) != mark:
+        folder.clear()
+        folder.write_config(text)
+        write_text(begun, json.dumps(mark))
 
 
 def warn_of_misses(name: str, folder: StageDir, console: Console) -> None:
