@@ -84,8 +84,9 @@ def run(
         from palate.config.load import load_recipe
 
         loaded = load_recipe(recipe, overrides or ())
-        from palate.stages.pipeline import run_recipe
+        from palate.stages.pipeline import check_home, run_recipe
 
+        check_home(recipe, loaded, root=root)
         run_recipe(loaded, root=root, console=Console())
 
 
@@ -273,7 +274,9 @@ def label(
     *,
     project: Annotated[str, typer.Option("--project", help="Project; default: a list.")] = "",
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="Port to listen on.")] = 8765,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0: a free one.")
+    ] = 8765,
     behind_proxy: Annotated[
         bool, typer.Option("--behind-proxy", help="A proxy with TLS stands before it.")
     ] = False,
@@ -318,7 +321,8 @@ def config(stage: Stage, words: Words = None, *, debug: Debug = False) -> None:
         from palate.config.load import load_stage
         from palate.config.render import to_toml
 
-        typer.echo(to_toml(load_stage(stage, *recipe_and_overrides(words or []))), nl=False)
+        config = load_stage(stage, *recipe_and_overrides(words or []))
+        typer.echo(to_toml(config, name=stage), nl=False)
 
 
 @app.command(rich_help_panel="Look")

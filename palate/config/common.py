@@ -21,7 +21,7 @@ class ComputeConfig(Config):
 class OptimizerConfig(Config):
     """AdamW and its learning-rate schedule."""
 
-    lr: float = Field(default=1e-3, ge=0)
+    lr: float = Field(default=1e-3, ge=0, le=100)
     """Peak learning rate."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     """How the learning rate decays to `final_fraction` of its peak after the warm-up."""

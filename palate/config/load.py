@@ -63,12 +63,24 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         born = _born(tables)
         stages = {name: _starting_from(recipe.model, stages[name], born) for name in stages}
         stages = {name: config for name, config in stages.items() if name not in born}
+        if not any(_names(config, recipe.model) for config in stages.values()):
+            problem = (
+                f"model: no stage starts where a pretrain stage ends, so {recipe.model} would be "
+                "ignored; set the model of a stage, such as sft.model"
+            )
+            raise ConfigError([problem], source=str(path))
     return recipe.model_copy(update={"stages": stages})
 
 
 def _born(tables: Mapping[str, Table]) -> set[str]:
     """The stages that make a model of nothing, which a recipe's `model` takes the place of."""
     return {name for name, table in tables.items() if _tag(name, table) == "pretrain"}
+
+
+def _names(config: StageConfig, model: str) -> bool:
+    return any(
+        value == model or (isinstance(value, tuple) and model in value) for _, value in config
+    )
 
 
 def _starting_from(model: str, config: StageConfig, born: set[str]) -> StageConfig:

@@ -29,13 +29,16 @@ ppo.optimizer.lr=1e-4` overrides a recipe and `palate ppo optimizer.lr=1e-4` a s
 """
 
 
-def to_toml(config: Config) -> str:
-    """A stage or a whole recipe as commented TOML that loads back to an equal config."""
+def to_toml(config: Config, *, name: str = "") -> str:
+    """A stage or a whole recipe as commented TOML that loads back to an equal config.
+
+    A stage's table has the stage's name, or the given one.
+    """
     if isinstance(config, Recipe):
         blocks = [_values(config, Recipe(stages={}))]
         blocks += [_stage(stage, name) for name, stage in config.stages.items()]
     else:
-        blocks = [_stage(config, stage_of(type(config)))]
+        blocks = [_stage(config, name or stage_of(type(config)))]
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 

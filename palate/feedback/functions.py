@@ -42,7 +42,8 @@ def load_function(spec: str) -> Callable[..., Any]:
     path, name, _ = parsed
     if not path.is_file():
         raise FileNotFoundError(
-            f"{spec}: there is no file {path}. Remedy: name it as path/to/file.py:function"
+            f"{spec}: there is no file {path} in {Path.cwd()}, from which paths count. "
+            "Remedy: name it as path/to/file.py:function, from there or from /"
         )
     module_name = f"palate_user_{path.stem}"
     module_spec = importlib.util.spec_from_file_location(module_name, path)

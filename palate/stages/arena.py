@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+from sqlalchemy.exc import OperationalError
 
 from palate.config.common import SamplingConfig
 from palate.maths.seeds import seed
@@ -22,9 +23,12 @@ from palate.stages.sample import sampling_record
 from palate.store import queries
 from palate.store.errors import DataError
 from palate.store.labelling import Desk, items, live
+from palate.store.schema import GroupRow
 
 _LOOK = 0.2
 """Seconds between two looks for prompts."""
+_AGAIN = 2.0
+"""Seconds until a database that failed is asked again."""
 Respond = Callable[[live.LivePrompt], list[Response]]
 """(a prompt) -> responses of two policies."""
 
@@ -64,37 +68,64 @@ def run(
 ) -> None:
     """Answer the prompts that people put to a project, until it is interrupted or `stopped`.
 
-    A project that is new, or was never set up, becomes an arena.
+    A project that is new becomes an arena. A database that fails for a while is tried again.
     """
     names = policy_names(models)
     quiet_libraries()
+    policies = {name: open_chat(source) for name, source in names.items()}
+    host = Host(policies=policies, sampling=sampling)
     with Desk(url) as desk:
         id = _arena(desk, project)
-        policies = {name: open_chat(source) for name, source in names.items()}
-        host = Host(policies=policies, sampling=sampling)
         console.print(f"{', '.join(names)} answer in {project}; Ctrl-C ends", highlight=False)
         console.print("people ask at: palate label, Ask the policies", highlight=False)
-        while not stopped():
-            if not serve_next(desk, id, host.respond, console):
-                time.sleep(_LOOK)
+        _serve(desk, id, host, console, stopped)
+
+
+def _serve(
+    desk: Desk, project: int, host: Host, console: Console, stopped: Callable[[], bool]
+) -> None:
+    failing = False
+    while not stopped():
+        try:
+            served = serve_next(desk, project, host.respond, console)
+        except OperationalError as error:
+            if not failing:
+                console.print(f"the database fails, trying on: {error.orig}", markup=False)
+            failing = True
+            time.sleep(_AGAIN)
+            continue
+        if failing:
+            console.print("the database is back")
+        failing = False
+        if not served:
+            time.sleep(_LOOK)
 
 
 def policy_names(models: Sequence[str]) -> dict[str, str]:
-    """Model by the name under which it is rated: of a run's stage the stage's, else its own.
+    """Model by the name under which it is rated: of a run's stage the stage's, with its run where
+    another run's has the same, else the model's own.
 
     >>> policy_names(["runs/cafe/06-ppo/model", "me/my-model"])
     {'ppo': 'runs/cafe/06-ppo/model', 'me/my-model': 'me/my-model'}
+    >>> list(policy_names(["runs/a/06-ppo/model", "runs/b/05-ppo/model"]))
+    ['a/ppo', 'b/ppo']
     """
-    names: dict[str, str] = {}
-    for model in models:
-        stage = re.fullmatch(r"[0-9]+-(.+)", Path(model).parent.name)
-        name = stage[1] if stage and Path(model).name == MODEL else model
-        if name in names:
-            raise ValueError(f"{model}: a policy is called {name} already; give each another name")
-        names[name] = model
-    if len(names) < 2:
-        raise ValueError(f"an arena compares two policies or more, not {len(names)}")
-    return names
+    if len(set(models)) < max(2, len(models)):
+        raise ValueError(f"an arena compares two different policies or more, not {list(models)}")
+    short = [_stage_name(model) for model in models]
+    names = [
+        f"{Path(model).parent.parent.name}/{name}" if short.count(name) > 1 else name
+        for model, name in zip(models, short, strict=True)
+    ]
+    found = dict(zip(names, models, strict=True))
+    if len(found) < len(models):
+        raise ValueError(f"two of {list(models)} have one name; copy or link one elsewhere")
+    return found
+
+
+def _stage_name(model: str) -> str:
+    stage = re.fullmatch(r"[0-9]+-(.+)", Path(model).parent.name)
+    return stage[1] if stage and Path(model).name == MODEL else model
 
 
 def serve_next(desk: Desk, project: int, respond: Respond, console: Console) -> bool:
@@ -129,7 +160,8 @@ def _arena(desk: Desk, name: str) -> int:
     """The id of a project in which policies are compared."""
     with desk.writing() as connection:
         id = queries.open_project(connection, name)
-        if not items.has_task(connection, id):
+        empty = not queries.last_position(connection, GroupRow, id)
+        if empty and not items.has_task(connection, id):
             items.save_task(connection, id, LabelTask(compare="policies"))
         elif items.task_of(connection, id).compare != "policies":
             raise DataError(

@@ -1,5 +1,6 @@
 """What lies beside an export: a manifest with hashes, and a data card for people."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -9,6 +10,7 @@ from palate.evaluation.ballots import said
 from palate.evaluation.words import percent
 from palate.records import JudgeKind, Record, judge_kind
 from palate.store.database import Judged, Store
+from palate.store.errors import DataError
 from palate.store.files import json_line, sha256_file, write_text
 from palate.store.pseudonyms import Naming
 
@@ -75,12 +77,30 @@ def card_of(
     )
 
 
+def check_card(out: Path) -> None:
+    """Refuse an export whose manifest and card would take the place of another file's."""
+    manifest, _ = _beside(out)
+    if not manifest.is_file():
+        return
+    files = [file["name"] for file in json.loads(manifest.read_text(encoding="utf-8"))["files"]]
+    if out.name not in files:
+        raise DataError(
+            f"{manifest.name} beside it is that of {', '.join(files)}",
+            source=str(out),
+            remedy="give the export another name, or remove the other one with its manifest",
+        )
+
+
+def _beside(out: Path) -> tuple[Path, Path]:
+    stem = out.name.partition(".")[0]
+    return out.with_name(f"{stem}.manifest.json"), out.with_name(f"{stem}.card.md")
+
+
 def write_card(
     card: Card, out: Path, *, format: str, settings: Mapping[str, str]
 ) -> tuple[Path, Path]:
     """Write `<name>.manifest.json` and `<name>.card.md` beside the export."""
-    stem = out.name.partition(".")[0]
-    manifest, page = (out.with_name(f"{stem}.{end}") for end in ("manifest.json", "card.md"))
+    manifest, page = _beside(out)
     facts = {"format": format, "settings": dict(settings), **card.model_dump(mode="json")}
     write_text(manifest, json_line(facts) + "\n")
     write_text(page, card_page(card, format=format, settings=settings))

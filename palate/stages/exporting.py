@@ -21,7 +21,7 @@ from palate.records import (
     Response,
     judge_kind,
 )
-from palate.stages.card import card_of, write_card
+from palate.stages.card import card_of, check_card, write_card
 from palate.store import formats
 from palate.store.database import Judged, Store
 from palate.store.errors import DataError
@@ -54,6 +54,7 @@ def export_project(
     Writing it again gives the same bytes. With a held-out fraction there is a second file, and all
     rows of a prompt are in the same one.
     """
+    check_card(out)
     with Store(url) as store:
         chosen = {} if format in UNJUDGED else chosen_judges(store, selection)
         weights = judge_weights(store, selection, chosen)

@@ -11,7 +11,7 @@ from palate.config.exchange import Kind, OnBadRow
 from palate.records import JudgedGroup
 from palate.store import formats
 from palate.store.database import Store
-from palate.store.errors import BadRows, Skipped, refuse
+from palate.store.errors import BadRows, DataError, Skipped, refuse
 
 _CHUNK = 2_000
 T = TypeVar("T")
@@ -27,7 +27,7 @@ def import_file(
     bad_rows: OnBadRow = "refuse",
 ) -> None:
     """Stream a file or Hub dataset into a project; what is there already is left alone."""
-    groups = judgements = 0
+    groups = judgements = read = 0
     skipped = Skipped()
     rows = judged_rows(source, kind, bad_rows=skipped if bad_rows == "skip" else refuse)
     with Store(url) as store, console.status(f"importing {source}") as status:
@@ -36,7 +36,14 @@ def import_file(
             said = (judgement for row in chunk for judgement in row.judgements)
             judgements += store.add_judgements(project, said)
             status.update(f"importing {source}: {groups} groups, {judgements} judgements")
+            read += len(chunk)
     _report(skipped, console)
+    if not read:
+        raise DataError(
+            "there is no row to import in it",
+            source=source,
+            remedy=f"check the file, and that it holds {kind} (--kind)",
+        )
     console.print(f"{project}: {groups} new groups, {judgements} new judgements from {source}")
 
 

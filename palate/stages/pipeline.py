@@ -39,7 +39,7 @@ from palate.stages import (
 from palate.stages.context import EVALUATION, RECIPE, TIMING, StageContext, stage_seed
 from palate.stages.progress import LeftOut, StageMonitor, quiet_libraries
 from palate.stages.resources import Stopwatch, Usage, release_memory
-from palate.store.errors import refuse
+from palate.store.errors import DataError, refuse
 from palate.store.files import sha256_file, sha256_tree, write_text
 from palate.store.runs import RunDir, StageDir, code_version, fingerprint, stage_dirs
 from palate.training.checkpoints import Checkpoints
@@ -100,6 +100,18 @@ def run_recipe(recipe: Recipe, *, root: Path, console: Console) -> Path:
     for name, config in recipe.stages.items():
         show_result(config, artifacts[name], console)
     return run.path
+
+
+def check_home(path: Path, recipe: Recipe, *, root: Path) -> None:
+    """Refuse the recipe that a run keeps where it would begin another run without a word."""
+    home, target = path.resolve().parent, (root / "runs" / recipe.name).resolve()
+    if path.name == RECIPE and stage_dirs(home) and home != target and not stage_dirs(target):
+        raise DataError(
+            f"it is the recipe of the run in {home}, and would begin a new one in {target}",
+            source=str(path),
+            remedy=f"to go on there: --root {home.parent.parent} name={home.name}; for a new run, "
+            "copy the recipe to another place",
+        )
 
 
 def show_result(config: StageConfig, folder: Path, console: Console) -> None:
@@ -164,7 +176,7 @@ def run_one(
     store_url = database_url(root)
     inputs = input_hashes(config, artifacts, store_url)
     mark = fingerprint(stage, text, inputs, seed, code_version())
-    if folder.is_finished(mark):
+    if folder.is_finished(mark) or folder.take_back(mark):
         console.print(f"[bold]{name:<{NAME_WIDTH}}[/] finished before, skipped")
         return
     begin(folder, text, mark)
@@ -205,7 +217,7 @@ def begin(folder: StageDir, text: str, mark: str) -> None:
     """Leave what the same stage has begun; else start over, with its settings as `text`."""
     begun = folder.path / "begun.json"
     if not begun.is_file() or json.loads(begun.read_text(encoding="utf-8")) != mark:
-        folder.clear()
+        folder.start_over()
         folder.write_config(text)
         write_text(begun, json.dumps(mark))
 
@@ -274,7 +286,8 @@ def named_in(config: StageConfig) -> list[str]:
     named: list[str] = []
     for key, value in config:
         if key in READS:
-            parts = value.split(",") if isinstance(value, str) else value
+            texts = [value] if isinstance(value, str) else value
+            parts = value.split(",") if key == "corpus" else texts
             named += [part.strip() for part in parts]
     for name in list(named):
         function = parse_function(name)

@@ -71,16 +71,16 @@ def chosen(names: Sequence[str], *, slow: bool, algorithm: str) -> list[Check]:
 def load_algorithm(spec: str) -> Algorithm:
     """The `Algorithm` that `module:NAME` names; modules of the current folder are found."""
     module, _, name = spec.partition(":")
+    remedy = "Remedy: write module:NAME, where NAME = Algorithm(prepare=..., loss=...)"
     sys.path.insert(0, "")
     try:
         found = vars(importlib.import_module(module)).get(name)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{spec}: {error} here or among the installed ones. {remedy}") from error
     finally:
         sys.path.remove("")
     if not isinstance(found, Algorithm):
-        raise ValueError(
-            f"{spec} is no palate.algorithms.onpolicy.Algorithm. Remedy: write module:NAME, where "
-            "NAME = Algorithm(prepare=..., loss=...)"
-        )
+        raise ValueError(f"{spec} is no palate.algorithms.onpolicy.Algorithm. {remedy}")
     return found
 
 

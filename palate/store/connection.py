@@ -68,12 +68,13 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("palate_begin", "BEGIN"))
 
 
-def _full_disk(context: ExceptionContext) -> None:
+def _full_disk(context: ExceptionContext) -> OSError | None:
     """SQLite's word for a full disk becomes the system's: it is nothing about the database."""
     error = context.original_exception
     if isinstance(error, sqlite3.Error) and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
         database = context.engine.url.database if context.engine else ""
-        context.chained_exception = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), database)
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), database)
+    return None
 
 
 def _migrate(engine: Engine) -> None:

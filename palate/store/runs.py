@@ -206,10 +206,39 @@ class StageDir:
         lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
         return [line for line in lines if line.endswith(b"\n")]
 
-    def clear(self) -> None:
-        """Start over: an empty folder, the manifest removed first."""
+    def start_over(self) -> None:
+        """An empty folder; what a finished stage made here is set aside until another finishes."""
+        self._check_folder()
+        if (self.path / MANIFEST).is_file():
+            self._drop_aside()
+            self.path.rename(self._aside.path)
+        self.clear()
+
+    def take_back(self, fingerprint: str) -> bool:
+        """Whether what was set aside has this fingerprint; then it is in its place again."""
+        aside = self._aside
+        if not aside.is_finished(fingerprint):
+            return False
+        self.clear()
+        self.path.rmdir()
+        aside.path.rename(self.path)
+        return True
+
+    @property
+    def _aside(self) -> "StageDir":
+        return StageDir(self.path.with_name(f".{self.path.name}.before"))
+
+    def _drop_aside(self) -> None:
+        if self._aside.path.is_dir():
+            shutil.rmtree(self._aside.path)
+
+    def _check_folder(self) -> None:
         if not _STAGE_FOLDER.fullmatch(self.path.name) or self.path.is_symlink():
             raise ValueError(f"'{self.path}' is not the folder of a stage; nothing was removed")
+
+    def clear(self) -> None:
+        """An empty folder, the manifest removed first."""
+        self._check_folder()
         self.path.mkdir(parents=True, exist_ok=True)
         (self.path / MANIFEST).unlink(missing_ok=True)
         for entry in self.path.iterdir():
@@ -242,6 +271,7 @@ class StageDir:
             summary={key: float(value) for key, value in summary.items()},
         )
         write_text(self.path / MANIFEST, json_line(manifest.model_dump(mode="json")) + "\n")
+        self._drop_aside()
         return manifest
 
     def _outputs(self) -> list[str]:

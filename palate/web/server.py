@@ -36,7 +36,7 @@ def serve(
     """Open the database and serve the app until it is stopped."""
     with (
         Desk(url) as desk,
-        socket.create_server((host, port), family=_family(host)) as listener,
+        _listener(host, port) as listener,
         Announcer(desk, hook) if hook else nullcontext(),
     ):
         # asyncio does it only where a socket names its protocol; else pages wait 40 ms for an ACK
@@ -51,6 +51,16 @@ def serve(
             server_header=False,
         )
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=_family(host))
+    except OSError as error:
+        raise OSError(
+            f"cannot listen on {host} port {port}: {error.strerror or error}. "
+            "Remedy: another --port or --host"
+        ) from error
 
 
 def _family(host: str) -> socket.AddressFamily:

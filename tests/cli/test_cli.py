@@ -125,7 +125,9 @@ def test_a_word_that_is_neither_recipe_nor_override_is_refused() -> None:
     assert refused("sft", "a.toml", "b.toml").startswith("b.toml: expected one recipe")
     assert refused("chat", "a", "b", "c").startswith("chat takes one model or two, not 3")
     alone = refused("arena", "a", "--project", "p")
-    assert alone.startswith("an arena compares two policies or more, not 1")
+    assert alone.startswith("an arena compares two different policies or more, not ['a']")
+    assert "No module named 'nowhere'" in refused("verify", "--algorithm", "nowhere:X")
+    assert "less than or equal to 65535" in refused("label", "--port", "70000")
 
 
 def test_a_verb_lists_the_tables_that_it_could_run(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_the_printed_table_says_what_each_key_means_and_allows() -> None:
 
 def test_the_default_shown_is_the_default_of_the_stage() -> None:
     printed = to_toml(load_stage("ppo", None, ["optimizer.lr=1e-5"]))
-    assert "lr = 1e-05  # a number >= 0; default 0.0003\n" in printed
+    assert "lr = 1e-05  # a number >= 0 and <= 100; default 0.0003\n" in printed
     assert tomllib.loads(printed)["ppo"]["optimizer"]["lr"] == 1e-5
 
 
@@ -87,3 +87,11 @@ def test_the_page_escapes_the_bars_of_a_divergence() -> None:
     (row,) = {line for line in to_markdown().splitlines() if line.startswith("| `kl.target`")}
     assert r"KL(policy \|\| reference)" in row
     assert row.replace(r"\|", "").count("|") == 5
+
+
+def test_a_stage_under_a_name_of_its_own_says_which_stage_it_is(tmp_path):
+    text = to_toml(STAGES["sft"](epochs=7, model="base"), name="best_of_n")
+    assert "[best_of_n]\n" in text
+    path = tmp_path / "r.toml"
+    path.write_text(text, encoding="utf-8")
+    assert load_recipe(path).stages == {"best_of_n": STAGES["sft"](epochs=7, model="base")}

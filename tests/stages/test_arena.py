@@ -1,6 +1,8 @@
 """Two real policies answer in an arena what a person asks in the app."""
 
+import io
 import re
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ from palate.stages import arena
 from palate.store.database import Store
 from palate.store.errors import DataError
 from palate.store.labelling import items, live
-from tests.web.site import PROJECT, Site, csrf, site
+from tests.web.site import PROJECT, Site, csrf, group, site
 
 SAMPLING = SamplingConfig(max_tokens=8, temperature=0.9)
 
@@ -92,31 +94,67 @@ def test_two_policies_answer_what_a_person_asks(made: Site, models: list[str]) -
     (judgement,) = made.judgements()
     with Store(made.url) as store:
         groups = list(store.groups("cafe"))
-    assert [{r.policy for r in group.responses} for group in groups] == [{"sft", "ppo"}] * 2
+    assert [{r.policy for r in one.responses} for one in groups] == [{"sft", "ppo"}] * 2
     assert judgement.group_id == groups[0].id
-    for response in (r for group in groups for r in group.responses):
+    for response in (r for one in groups for r in one.responses):
         assert response.sampling == Sampling(temperature=0.9, top_p=1.0, max_tokens=8)
         assert 0 < len(response.token_ids) <= 8
     assert groups[0].id != groups[1].id
 
 
-def test_a_new_project_becomes_an_arena_and_another_kind_of_project_is_refused(
+def test_a_new_project_becomes_an_arena_and_another_kind_of_project_is_left_alone(
     made: Site, models: list[str]
 ) -> None:
     words = {"url": made.url, "sampling": SAMPLING, "console": Console(quiet=True)}
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        arena.run([models[0], str(made.root / "nope")], project="typo", **words)
     arena.run(models, project="new", stopped=lambda: True, **words)
+    with Store(made.url) as store:
+        store.add_groups("run", [group(0)])
     with made.desk.writing() as connection:
         assert items.task_of(connection, 2).compare == "policies"
         items.save_task(connection, PROJECT, LabelTask())
-    with pytest.raises(DataError, match="compares responses, not policies"):
-        arena.run(models, project="cafe", stopped=lambda: True, **words)
+    for project in ("cafe", "run"):
+        with pytest.raises(DataError, match="compares responses, not policies"):
+            arena.run(models, project=project, stopped=lambda: True, **words)
+    with made.desk.reading() as connection:
+        assert not items.has_task(connection, 3)
 
 
 def test_an_arena_needs_two_policies_with_two_names() -> None:
-    with pytest.raises(ValueError, match="two policies or more, not 1"):
+    with pytest.raises(ValueError, match="two different policies or more"):
         arena.policy_names(["runs/cafe/06-ppo/model"])
-    with pytest.raises(ValueError, match="called ppo already"):
-        arena.policy_names(["runs/a/06-ppo/model", "runs/b/05-ppo/model"])
+    with pytest.raises(ValueError, match="two different policies or more"):
+        arena.policy_names(["runs/cafe/06-ppo/model"] * 2)
+    with pytest.raises(ValueError, match="have one name"):
+        arena.policy_names(["x/a/06-ppo/model", "y/a/06-ppo/model"])
+
+
+def test_a_database_that_is_locked_for_a_while_is_tried_again(
+    made: Site, models: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arena, "_AGAIN", 0.05)
+    said = io.StringIO()
+    lock = sqlite3.connect(made.root / "palate.db", isolation_level=None)
+    ticks = iter(range(1000))
+
+    def stopped() -> bool:
+        if next(ticks) == 0:
+            lock.execute("BEGIN EXCLUSIVE")
+            return False
+        if lock.in_transaction and "the database fails" in said.getvalue():
+            lock.execute("ROLLBACK")
+        return "the database is back" in said.getvalue()
+
+    client = made.client(made.person("ann"))
+    page = client.get("/projects/1/live").text
+    client.post("/projects/1/live", data={"csrf": csrf(page), "prompt": "Oat milk?"})
+    console = Console(file=said, width=200)
+    words = {"url": made.url, "sampling": SAMPLING, "console": console}
+    arena.run(models, project="cafe", stopped=stopped, **words)
+    assert said.getvalue().count("the database fails, trying on: database is locked") == 1
+    with Store(made.url) as store:
+        assert len(list(store.groups("cafe"))) == 1
 
 
 def test_a_prompt_is_free_again_when_its_answer_was_interrupted(

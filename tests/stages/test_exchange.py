@@ -1,5 +1,6 @@
 """What goes into a project comes out of it again, byte for byte, in every format."""
 
+import gzip
 import json
 
 import pytest
@@ -218,3 +219,28 @@ def test_open_assistant_trees_give_a_group_for_every_ranked_question(tmp_path, u
 def test_every_format_is_in_one_table():
     assert not set(JUDGED) & set(AS_SAID)
     assert not set(UNJUDGED) & (set(JUDGED) | set(AS_SAID))
+
+
+def test_an_export_takes_no_other_exports_manifest_away(url, tmp_path):
+    fill(url)
+    first = export(url, tmp_path / "p.jsonl", "preference")
+    manifest = (tmp_path / "p.manifest.json").read_bytes()
+    assert export(url, tmp_path / "p.jsonl", "preference") == first
+    with pytest.raises(DataError, match=r"p.manifest.json beside it is that of p.jsonl"):
+        export(url, tmp_path / "p.parquet", "judgements")
+    assert (tmp_path / "p.manifest.json").read_bytes() == manifest
+    assert not (tmp_path / "p.parquet").exists()
+
+
+@pytest.mark.parametrize("name", ["empty.jsonl", "empty.json", "empty.jsonl.gz"])
+def test_an_import_of_nothing_is_a_mistake(tmp_path, name):
+    data = gzip.compress(b"") if name.endswith("gz") else b""
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DataError, match="no row to import"):
+        import_file(
+            str(tmp_path / name),
+            project="p",
+            url=f"sqlite:///{tmp_path / 'palate.db'}",
+            kind="preferences",
+            console=Console(quiet=True),
+        )

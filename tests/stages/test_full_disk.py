@@ -42,6 +42,21 @@ def palate(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=where, check=False)
 
 
+def test_a_full_disk_stops_an_import_with_a_message(small_disk: Path) -> None:
+    rows = [
+        {"prompt": f"question {i}", "chosen": f"yes {i} " * 20, "rejected": "no"}
+        for i in range(3000)
+    ]
+    file = small_disk.parent / "pairs.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    command = [sys.executable, "-m", "palate", "import", str(file), "--project", "p"]
+    result = subprocess.run(
+        [*command, "--root", str(small_disk)], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1), result.stderr
+    assert "no space left for" in result.stderr
+
+
 @pytest.mark.slow  # three processes train a tiny model
 @pytest.mark.parametrize("free", [60_000, 250_000])
 def test_a_full_disk_stops_a_run_with_a_message_and_the_run_goes_on_when_there_is_room(

@@ -16,11 +16,12 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from palate.config.load import load_recipe
 from palate.config.onpolicy import PpoConfig
 from palate.config.render import to_toml
-from palate.config.stages import PretrainConfig
+from palate.config.stages import PretrainConfig, SftConfig
 from palate.records import PreferenceGroup
-from palate.stages.pipeline import input_hashes, run_recipe
+from palate.stages.pipeline import check_home, input_hashes, run_recipe
 from palate.stages.report import recipe_of
 from palate.store.database import Store
+from palate.store.errors import DataError
 from palate.store.formats import read_groups, read_preferences
 from palate.store.runs import StageDir
 
@@ -274,6 +275,38 @@ def test_a_run_that_is_killed_at_any_moment_resumes_to_the_same_bits(finished, t
         for file in ("metrics.jsonl", "model/model.safetensors"):
             one, two = stage(finished, name) / file, stage(tmp_path, name) / file
             assert one.read_bytes() == two.read_bytes(), (name, file)
+
+
+def test_a_mistake_takes_no_finished_stage_away(finished):
+    before = (stage(finished, "grpo") / "metrics.jsonl").read_bytes()
+    with pytest.raises(DataError, match="no such file"):
+        run(finished, ("grpo.prompts=prmpts.jsonl",))
+    assert not (stage(finished, "grpo") / "manifest.json").is_file()
+    printed = run(finished)
+    assert printed.count("finished before, skipped") == len(
+        load_recipe(finished / "tiny.toml").stages
+    )
+    assert (stage(finished, "grpo") / "metrics.jsonl").read_bytes() == before
+
+
+def test_the_recipe_that_a_run_keeps_begins_no_other_run_by_itself(finished, tmp_path):
+    kept = finished / "runs" / "tiny" / "recipe.toml"
+    check_home(kept, load_recipe(kept), root=finished)
+    for root, overrides in ((tmp_path, ()), (finished, ("name=other",))):
+        with pytest.raises(DataError, match="it is the recipe of the run in"):
+            check_home(kept, load_recipe(kept, overrides), root=root)
+    copy = tmp_path / "recipe.toml"
+    copy.write_bytes(kept.read_bytes())
+    check_home(copy, load_recipe(copy), root=tmp_path)
+
+
+def test_a_comma_in_a_name_is_part_of_it_but_in_a_corpus(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("p,q.jsonl", "a.txt", "b.txt"):
+        Path(name).write_text(name)
+    hashes = input_hashes(SftConfig(data="p,q.jsonl", model="a.txt"), {}, "")
+    assert set(hashes) == {"p,q.jsonl", "a.txt"}
+    assert set(input_hashes(PretrainConfig(corpus="a.txt, b.txt"), {}, "")) == {"a.txt", "b.txt"}
 
 
 def test_only_what_a_stage_reads_is_hashed(tmp_path, monkeypatch):

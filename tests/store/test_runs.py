@@ -208,14 +208,35 @@ def test_clearing_removes_the_manifest_first_and_follows_no_link(stage, tmp_path
     stage.clear()
 
 
+def test_what_a_finished_stage_made_is_kept_until_another_has_finished_in_its_place(stage):
+    finish(stage)
+    stage.start_over()
+    assert os.listdir(stage.path) == []
+    assert not stage.is_finished(MARK)
+    stage.write_config("{}")  # a stage that fails
+    stage.start_over()  # and another one
+    assert not stage.take_back("another")
+    assert stage.take_back(MARK)
+    assert stage.is_finished(MARK)
+    assert (stage.path / "model" / "weights").read_text() == "weights"
+    assert not stage.take_back(MARK)
+    stage.start_over()
+    other = fingerprint("sft", '{"lr": 0.2}', {}, 7, "0.1.0")
+    finish(stage, other)
+    assert stage.is_finished(other)
+    assert os.listdir(stage.path.parent) == ["02-sft"]
+    assert not stage.take_back(MARK)
+
+
 def test_only_the_folder_of_a_stage_is_ever_cleared(tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis").write_text("x")
     with pytest.raises(ValueError, match="not the folder of a stage"):
         StageDir(tmp_path / "home").clear()
     (tmp_path / "01-sft").symlink_to(tmp_path / "home", target_is_directory=True)
-    with pytest.raises(ValueError, match="not the folder of a stage"):
-        StageDir(tmp_path / "01-sft").clear()
+    for throw in (StageDir(tmp_path / "01-sft").clear, StageDir(tmp_path / "home").start_over):
+        with pytest.raises(ValueError, match="not the folder of a stage"):
+            throw()
     assert (tmp_path / "home" / "thesis").read_text() == "x"
 
 

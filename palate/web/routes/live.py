@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from palate.store.labelling import answers, items, live, review
+from palate.store.labelling import accounts, answers, items, live, review
 from palate.store.labelling.errors import Refused
 from palate.web.pages import go_to, page
 from palate.web.routes.label import question
@@ -44,6 +44,8 @@ def put(request: Request, here: Annotator, desk: DeskHere, form: Form) -> Respon
     project, text = here.project.id, word(form, "prompt")
     try:
         with desk.writing() as connection:
+            if here.project.role == "owner":
+                accounts.join(connection, project, here.person.id, "owner", now=desk.clock())
             id = live.put(connection, project, here.person.id, text, now=desk.clock())
     except Refused as refused:
         if refused.reason != "prompt_length":
