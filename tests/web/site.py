@@ -74,9 +74,9 @@ def csrf(html: str) -> str:
 
 
 @contextmanager
-def site(folder: Path, groups: Sequence[Group], **task: object) -> Iterator[Site]:
-    """An app over a new database with one project."""
-    url = f"sqlite:///{folder / 'palate.db'}"
+def site(folder: Path, groups: Sequence[Group], *, url: str = "", **task: object) -> Iterator[Site]:
+    """An app over an empty database (a new SQLite file unless named) with one project."""
+    url = url or f"sqlite:///{folder / 'palate.db'}"
     with Store(url) as store:
         store.add_groups("cafe", groups)
     with Desk(url) as desk:

@@ -15,9 +15,10 @@ AXE = (Path(__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def live(cafe: Site) -> Iterator[Site]:
-    with served(cafe) as site:
-        yield site
+def live(url: str, tmp_path: Path) -> Iterator[Site]:
+    """Thirty pairs, on each database."""
+    with site(tmp_path, [group(i) for i in range(30)], url=url) as made, served(made):
+        yield made
 
 
 def enter(live: Site, context: BrowserContext, person: int) -> Page:
@@ -152,10 +153,10 @@ def test_a_better_answer_is_a_third_response_that_wins(live: Site, context: Brow
 
 
 def test_a_ranking_by_keys_and_by_clicks_with_ties_and_a_tail(
-    tmp_path: Path, context: BrowserContext
+    url: str, tmp_path: Path, context: BrowserContext
 ) -> None:
     groups = [group(i, 4) for i in range(3)]
-    with site(tmp_path, groups, kind="ranking") as made, served(made) as live:
+    with site(tmp_path, groups, url=url, kind="ranking") as made, served(made) as live:
         page = enter(live, context, live.person("ann"))
         shown = [int(answer(page, letter)[-1]) for letter in "ABCD"]
         for key in "314=":
@@ -178,9 +179,14 @@ def test_a_ranking_by_keys_and_by_clicks_with_ties_and_a_tail(
         assert live.judgements()[-1].verdict == Ranking(ranks=tuple(ranks))
 
 
-def test_ratings_by_digits_go_from_line_to_line(tmp_path: Path, context: BrowserContext) -> None:
+def test_ratings_by_digits_go_from_line_to_line(
+    url: str, tmp_path: Path, context: BrowserContext
+) -> None:
     task = {"kind": "rating", "dimensions": ("helpful", "honest")}
-    with site(tmp_path, [group(i) for i in range(2)], **task) as made, served(made) as live:
+    with (
+        site(tmp_path, [group(i) for i in range(2)], url=url, **task) as made,
+        served(made) as live,
+    ):
         page = enter(live, context, live.person("ann"))
         shown = [int(answer(page, letter)[-1]) for letter in "AB"]
         for key in "5124":
@@ -194,9 +200,14 @@ def test_ratings_by_digits_go_from_line_to_line(tmp_path: Path, context: Browser
 
 
 @pytest.mark.parametrize("kind", ["pairwise", "ranking", "rating"])
-def test_every_task_works_without_scripts(tmp_path: Path, browser: Browser, kind: str) -> None:
+def test_every_task_works_without_scripts(
+    url: str, tmp_path: Path, browser: Browser, kind: str
+) -> None:
     groups = [group(i) for i in range(2)]
-    with site(tmp_path, groups, kind=kind, dimensions=["helpful"]) as made, served(made) as live:
+    with (
+        site(tmp_path, groups, url=url, kind=kind, dimensions=["helpful"]) as made,
+        served(made) as live,
+    ):
         context = browser.new_context(java_script_enabled=False)
         page = enter(live, context, live.person("ann"))
         if kind == "pairwise":
