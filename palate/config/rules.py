@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import cast
 
 from palate.config.base import Config
@@ -16,7 +16,7 @@ from palate.config.onpolicy import (
     ReinforceConfig,
     RlooConfig,
 )
-from palate.config.stages import DpoConfig, PretrainConfig, Recipe
+from palate.config.stages import DpoConfig, EvaluateConfig, PretrainConfig, Recipe
 
 
 def check(config: Config) -> list[str]:
@@ -26,24 +26,9 @@ def check(config: Config) -> list[str]:
         for path, value in _values(config)
         if isinstance(value, float) and not math.isfinite(value)
     ]
-    if isinstance(config, Recipe):
-        problems += _recipe(config)
-    if isinstance(config, OnPolicyConfig):
-        problems += _on_policy(config)
-    if isinstance(config, PolicyGradientConfig):
-        problems += _kl(config)
-    if isinstance(config, ClippedConfig):
-        problems += _clipped(config)
-    if isinstance(config, RlooConfig):
-        problems += _one_update(config, "rloo")
-    if isinstance(config, ReinforceConfig):
-        problems += _reinforce(config)
-    if isinstance(config, GrpoConfig):
-        problems += _grpo(config)
-    if isinstance(config, DpoConfig):
-        problems += _dpo(config)
-    if isinstance(config, PretrainConfig):
-        problems += _pretrain(config)
+    for kind, rule in _RULES:
+        if isinstance(config, kind):
+            problems += rule(config)
     return problems
 
 
@@ -165,6 +150,10 @@ def _reinforce(config: ReinforceConfig) -> Iterator[str]:
         yield 'baseline: whiten_advantages subtracts the mean of the step; set baseline = "none"'
 
 
+def _rloo(config: RlooConfig) -> Iterator[str]:
+    yield from _one_update(config, "rloo")
+
+
 def _one_update(config: OnPolicyConfig, method: str) -> Iterator[str]:
     for name, value in (("epochs", config.epochs), ("minibatches", config.minibatches)):
         if value > 1:
@@ -176,6 +165,14 @@ def _one_update(config: OnPolicyConfig, method: str) -> Iterator[str]:
 
 def _changed(config: Config, name: str) -> bool:
     return value_at(config, name) != type(config).model_fields[name].default
+
+
+def _evaluate(config: EvaluateConfig) -> Iterator[str]:
+    if config.sampling.top_p < 1:
+        yield (
+            f"sampling.top_p: {config.sampling.top_p} samples from a truncated policy, and the KL "
+            "that is reported would be another one's; set top_p = 1"
+        )
 
 
 def _dpo(config: DpoConfig) -> Iterator[str]:
@@ -202,3 +199,18 @@ def _pretrain(config: PretrainConfig) -> Iterator[str]:
             f"block_tokens: {config.block_tokens} tokens do not fit into architecture.context "
             f"{shape.context}"
         )
+
+
+_RULES: tuple[tuple[type[Config], Callable[..., Iterable[str]]], ...] = (
+    (Recipe, _recipe),
+    (OnPolicyConfig, _on_policy),
+    (PolicyGradientConfig, _kl),
+    (ClippedConfig, _clipped),
+    (RlooConfig, _rloo),
+    (ReinforceConfig, _reinforce),
+    (GrpoConfig, _grpo),
+    (DpoConfig, _dpo),
+    (PretrainConfig, _pretrain),
+    (EvaluateConfig, _evaluate),
+)
+"""Which sections have which rules."""

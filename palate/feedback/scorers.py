@@ -30,7 +30,13 @@ class RewardModelScorer:
     def score(self, groups: Sequence[Group]) -> list[tuple[float, ...]]:
         """Centred scores of every response of every group."""
         known = groups if self.policy_ids else [without_ids(group) for group in groups]
-        raw = iter(self.read([self.encoder.encode_group(group) for group in known]))
+        scores = self.read([self.encoder.encode_group(group) for group in known])
+        if not all(map(math.isfinite, scores)):
+            raise ValueError(
+                f"reward model {self.name} gave a score that is no finite number. Remedy: look at "
+                "its training, or score with compute.precision = fp32"
+            )
+        raw = iter(scores)
         return [tuple(next(raw) - self.center for _ in group.responses) for group in groups]
 
 

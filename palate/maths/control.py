@@ -13,10 +13,11 @@ from palate.maths.statistics import clustered_error
 def adaptive_step(coef: float, kl: float, *, target: float, horizon: int, episodes: int) -> float:
     """The next coefficient: coef * (1 + clip(kl / target - 1, -0.2, 0.2) * episodes / horizon).
 
-    Ziegler et al. 2019 (arXiv:1909.08593); kl is the latest episodes' mean sequence KL in nats.
+    Ziegler et al. 2019 (arXiv:1909.08593); kl is the latest episodes' mean sequence KL in nats. At
+    most `horizon` episodes count, so that the coefficient stays above 0.
     """
     error = min(max(kl / target - 1.0, -0.2), 0.2)
-    return coef * (1.0 + error * episodes / horizon)
+    return coef * (1.0 + error * min(episodes, horizon) / horizon)
 
 
 def dual_step(coef: float, kl: float, *, budget: float, lr: float) -> float:

@@ -130,6 +130,8 @@ class LocalLearner:
             odd = sorted(saved ^ set(self.names))[:3]
             raise ValueError(f"the checkpoint is of another model: parameters differ at {odd}")
         self.updates = int(state["updates"])
+        if self.updates and not any(name.startswith("adam.") for name in state):
+            raise ValueError("the checkpoint has weights after updates, but no optimizer state")
         for name, parameter in zip(self.names, self.parameters, strict=True):
             with torch.no_grad():
                 parameter.copy_(state[f"weight.{name}"])

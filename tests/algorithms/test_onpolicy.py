@@ -183,6 +183,20 @@ def test_a_kl_in_the_loss_is_added_once_with_its_coefficient(estimator, expected
     torch.testing.assert_close(experience.advantages[2], torch.tensor([0.95**1 * 0.5, 0.5, 0.0]))
 
 
+@pytest.mark.parametrize("estimator", ["k1_cumulative", "k3_cumulative"])
+def test_a_cumulative_kl_in_the_loss_weighs_each_token_by_the_ratio_so_far(estimator):
+    config = PpoConfig(k=2, kl=KlConfig(placement="loss", estimator=estimator))
+    experience = ppo.prepare(rollouts(), config, kl_coef=0.3)
+    moved = OLD + torch.tensor([0.5, -0.25, 0.1])
+    without = ppo.loss(outputs(moved), experience, PpoConfig(k=2), kl_coef=0.3)
+    with_kl = ppo.loss(outputs(moved), experience, config, kl_coef=0.3)
+    difference = REF - moved
+    per_token = {"k1_cumulative": -difference, "k3_cumulative": difference.exp() - 1 - difference}
+    so_far = torch.where(MASK, moved - OLD, 0.0).cumsum(1).exp()
+    expected = 0.3 * (per_token[estimator] * so_far)[MASK].sum()
+    assert float(with_kl.sum - without.sum) == pytest.approx(float(expected), rel=1e-4)
+
+
 def test_the_clip_fraction_counts_only_bounds_that_bind():
     experience, config = experience_for("ppo")
     up = OLD + 1.0

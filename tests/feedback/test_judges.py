@@ -108,11 +108,14 @@ def test_a_zero_reward_is_a_reward():
     assert scorer.score([group("a", "b")]) == [(0.0, 0.0)]
 
 
-def test_reward_model_scores_are_centered_and_keep_their_places():
-    class Lengths:
-        def encode_group(self, group):
-            return group
+class Lengths:
+    """An encoder of groups that are not to be encoded."""
 
+    def encode_group(self, group):
+        return group
+
+
+def test_reward_model_scores_are_centered_and_keep_their_places():
     def read(groups):
         return [float(len(r.text)) for g in groups for r in g.responses]
 
@@ -191,3 +194,11 @@ def test_a_file_that_cannot_be_imported_names_its_line(tmp_path):
     file.write_text("x = 1\ny = 1 / 0\n")
     with pytest.raises(ValueError, match=r"broken\.py, line 2, in <module>: ZeroDivisionError"):
         load_function(f"{file}:score")
+
+
+def test_a_reward_model_that_gives_no_number_is_named():
+    scorer = RewardModelScorer(
+        "rm", lambda groups: [1.0, math.nan], Lengths(), center=0.0, policy_ids=True
+    )
+    with pytest.raises(ValueError, match="reward model rm gave a score that is no finite number"):
+        scorer.score([group("a", "b")])

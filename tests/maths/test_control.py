@@ -15,6 +15,12 @@ def test_adaptive_step_moves_by_a_clipped_share_of_the_error(kl, factor):
     assert got == pytest.approx(0.3 * factor, rel=1e-12)
 
 
+@pytest.mark.parametrize("kl", [0.0, 100.0])
+def test_adaptive_step_stays_above_zero_however_large_a_step_is(kl):
+    got = adaptive_step(0.3, kl, target=6.0, horizon=10, episodes=1000)
+    assert got == pytest.approx(0.3 * (1.2 if kl else 0.8))
+
+
 def gaussian_kl(coef):
     """KL of the optimum of E[x] - coef KL against N(0, 1), which is N(1 / coef, 1)."""
     return 1 / (2 * coef**2)

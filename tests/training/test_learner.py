@@ -1,5 +1,7 @@
 """The learner divides once by the global weight, so micro-batches never change an update."""
 
+import math
+
 import pytest
 import torch
 
@@ -133,6 +135,23 @@ def test_the_first_update_learns_and_the_schedule_ends_where_it_should():
     assert rates[2] == pytest.approx(1.0)
     assert rates[6] == pytest.approx(0.1 + 0.9 * 0.5)
     assert rates[10] == pytest.approx(0.1)
+
+
+def test_a_cosine_falls_from_the_peak_to_the_final_fraction():
+    config = OptimizerConfig(lr=1.0, schedule="cosine", warmup_fraction=0.2, final_fraction=0.1)
+    rates = [learning_rate(config, update, 10) for update in range(11)]
+    assert rates[2] == pytest.approx(1.0)
+    assert rates[4] == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi / 4)))
+    assert rates[6] == pytest.approx(0.55)
+    assert rates[10] == pytest.approx(0.1)
+
+
+def test_a_state_after_updates_without_the_optimizers_moments_is_refused():
+    subject = learner(64)
+    subject.update(GROUPS, likelihood(GROUPS, "token_mean"))
+    state = {name: value for name, value in subject.state().items() if "adam." not in name}
+    with pytest.raises(ValueError, match="no optimizer state"):
+        learner(64).load_state(state)
 
 
 def test_adam_uses_the_configured_constants():
