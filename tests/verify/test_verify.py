@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from palate.stages import verify
-from palate.verify.catalog import QUICK
+from palate.verify.catalog import QUICK, SLOW
 from palate.verify.checks import below, between
 
 QUIET = Console(quiet=True)
@@ -39,3 +39,9 @@ def test_results_are_written_as_json(tmp_path):
 @pytest.mark.parametrize("check", QUICK, ids=lambda check: check.name)
 def test_every_quick_check_holds_on_three_seeds(check, seed):
     assert run([check.name], seed=seed)
+
+
+@pytest.mark.slow  # transformers are trained
+@pytest.mark.parametrize("check", SLOW, ids=lambda check: check.name)
+def test_every_slow_check_holds(check):
+    assert run([check.name], seed=0)

@@ -70,6 +70,19 @@ FIXED = (
         gates=reaching(tv=1e-5, kl=1e-9, gap=1e-9),
     ),
     Check(
+        name="dpo-flipped",
+        row="C4d",
+        objective="DPO, a fifth of the labels flipped and nothing done about it",
+        optimum="tilt by the Bradley-Terry fit of those labels, far from pi*",
+        run=at_solution(
+            preferring(
+                DpoConfig(beta=BETA, optimizer=EXACT), pairs=all_pairs, updates=400, flipped=0.2
+            ),
+            smoothed_solution(0.2),
+        ),
+        gates={"tv": below(1e-4), "kl": below(1e-8), "tv to pi*": above(0.1)},
+    ),
+    Check(
         name="cdpo",
         row="C4c",
         objective="cDPO, smoothed labels",

@@ -31,6 +31,14 @@ SAMPLED = (
         gates=reaching(tv=2e-2, kl=2e-3, gap=1e-3),
     ),
     Check(
+        name="grpo",
+        row="C2",
+        objective=f"{REGULARIZED}, leave-one-out groups of 8 (the default)",
+        optimum=PI_STAR,
+        run=regularized(GrpoConfig(k=8, steps=400, optimizer=adam(0.1), **FREE), groups=8),
+        gates=reaching(tv=5e-3, kl=1e-3, gap=5e-4),
+    ),
+    Check(
         name="dr-grpo",
         row="C2",
         objective=f"{REGULARIZED}, group mean, no deviation",
