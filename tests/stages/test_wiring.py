@@ -5,22 +5,32 @@ folders alone.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+)
 
 from palate.config.load import load_stage
 from palate.config.stages import ArchitectureConfig
+from palate.maths.seeds import seed
 from palate.models.build import build_causal_lm, train_tokenizer
 from palate.models.load import save_policy
-from palate.stages import onpolicy
+from palate.models.reward_model import reward_from_policy
+from palate.stages import dpo, onpolicy, reward
 from palate.stages.context import StageContext
 from palate.store.runs import StageDir
+from palate.training.order import batch_indices
 
 TOKENIZER = train_tokenizer(["Two lattes are 13.50 please."] * 20, vocabulary=300, chat="palate")
+RUN_SEED = 5
 PROMPTS = ["Two lattes?", "Three lattes, please?", "Tea?", "13.50?"]
 FP32 = ("compute.precision=fp32", "compute.device=cpu")
 
@@ -55,7 +65,7 @@ def context(root: Path, name: str) -> StageContext:
     return StageContext(
         name=name,
         folder=folder,
-        seed=5,
+        seed=RUN_SEED,
         monitor=Kept(folder),
         artifacts={},
         store_url=f"sqlite:///{root / 'palate.db'}",
@@ -85,6 +95,11 @@ def asked(tokenizer: AutoTokenizer, prompt: str) -> list[int]:
     return tokenizer.apply_chat_template(
         [{"role": "user", "content": prompt}], add_generation_prompt=True, return_dict=False
     )
+
+
+def said(tokenizer: AutoTokenizer, text: str) -> list[int]:
+    """A finished response's ids."""
+    return [*tokenizer(text, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
 
 
 def improve(root: Path, start: Path, stage: str, *words: str) -> tuple[StageDir, dict[str, float]]:
@@ -120,3 +135,97 @@ def test_the_reference_stays_at_the_start_and_the_policy_does_not(
         assert row["ref_logprobs"] == pytest.approx(expected.tolist(), abs=1e-4)
         own += (torch.tensor(row["logprobs"]) - expected).abs().tolist()
     assert max(own) > 1e-3
+
+
+def written(root: Path, name: str, rows: Sequence[object]) -> str:
+    (root / name).write_text("\n".join(map(json.dumps, rows)))
+    return f"data={root / name}"
+
+
+def first_batch(rows: int, *, batch: int) -> list[int]:
+    """Rows that are not simply the first ones, or a test could not tell their places apart."""
+    chosen = batch_indices(rows, 0, batch=batch, run_seed=RUN_SEED)
+    assert not set(chosen) & set(range(batch))
+    return chosen
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+@pytest.mark.parametrize(("loss", "value"), [("sigmoid", math.log(2)), ("kto", 0.5)])
+def test_a_policy_that_is_its_reference_has_the_loss_of_a_zero_margin(
+    tmp_path: Path, start: Path, rank: int, loss: str, value: float
+) -> None:
+    pairs = [
+        {
+            "prompt": f"{n} lattes?",
+            "chosen": "13.50 " * (8 - n),
+            "rejected": "Two lattes. " + "a" * n,
+        }
+        for n in range(8)
+    ]
+    labelled = [
+        {"prompt": f"{n} lattes?", "completion": "13.50 " * (n + 1), "label": n % 2 == 0}
+        for n in range(8)
+    ]
+    data = written(tmp_path, "rows.jsonl", pairs if loss == "sigmoid" else labelled)
+    words = ("batch_groups=2", "held_out_fraction=0", f"lora.rank={rank}", "optimizer.lr=1e-2")
+    words += (f"model={start}", data, f"loss={loss}", *FP32)
+    here = context(tmp_path, "dpo")
+    dpo.run(load_stage("dpo", None, words), here)
+    first, *later = here.folder.metrics()
+    assert first["dpo/loss"] == pytest.approx(value, abs=5e-6)
+    assert abs(first.get("dpo/margin", 0.0)) < 1e-4
+    assert len(later) == 3
+    assert all(abs(line["dpo/loss"] - value) > 1e-3 for line in later)
+
+
+def preferences(row: int) -> list[dict[str, int]]:
+    """Of three responses another one is best in every row, and every other row has two pairs."""
+    best, other, last = row % 3, (row + 1) % 3, (row + 2) % 3
+    pairs = [{"winner": best, "loser": other}, {"winner": best, "loser": last}]
+    return pairs[: 1 + row % 2]
+
+
+def answers(row: int) -> list[str]:
+    return ["13.50 please.", "Two lattes are" + " 13" * row, "b" * (row + 1)]
+
+
+@torch.no_grad()
+def test_the_first_loss_of_a_reward_model_is_that_of_its_backbone_and_head(
+    tmp_path: Path, start: Path
+) -> None:
+    rows = [
+        {
+            "group": {
+                "prompt": {"messages": [{"role": "user", "content": f"{row} lattes?"}]},
+                "responses": [{"text": text} for text in answers(row)],
+            },
+            "preferences": preferences(row),
+        }
+        for row in range(6)
+    ]
+    words = (f"model={start}", written(tmp_path, "judged.jsonl", rows), "held_out_fraction=0")
+    words += ("batch_groups=2", "optimizer.lr=1e-2", "compute.micro_batch_tokens=1", *FP32)
+    here = context(tmp_path, "reward")
+    with torch.enable_grad():
+        reward.run(load_stage("reward", None, words), here)
+    network, tokenizer = plain(start), AutoTokenizer.from_pretrained(start)
+    head = reward_from_policy(network, seed=seed(RUN_SEED, "head")).score.weight[0]
+
+    def scored(model: PreTrainedModel, head: torch.Tensor, row: int) -> torch.Tensor:
+        prompt = asked(tokenizer, f"{row} lattes?")
+        ids = [[*prompt, *said(tokenizer, text)] for text in answers(row)]
+        last = [model(torch.tensor([one])).last_hidden_state[0, -1] for one in ids]
+        return torch.stack(last) @ head
+
+    losses = []
+    for row in first_batch(6, batch=2):
+        scores = scored(network.base_model, head, row)
+        gaps = [scores[p["winner"]] - scores[p["loser"]] for p in preferences(row)]
+        losses.append(-torch.stack(gaps).sigmoid().log().mean())
+    first = here.folder.metrics()[0]
+    assert first["reward/loss"] == pytest.approx(float(sum(losses)) / 2, rel=1e-5)
+
+    saved = AutoModelForSequenceClassification.from_pretrained(here.folder.path / "model").eval()
+    ends = [scored(saved.base_model, saved.score.weight[0], row) for row in range(6)]
+    assert saved.config.palate_center == pytest.approx(float(torch.cat(ends).mean()), abs=1e-5)
+    assert abs(saved.config.palate_center) > 0.01
