@@ -18,13 +18,14 @@ from transformers import (
     PreTrainedModel,
 )
 
+from palate.batches.groups import token_group
 from palate.config.load import load_stage
 from palate.config.stages import ArchitectureConfig
 from palate.maths.seeds import seed
 from palate.models.build import build_causal_lm, train_tokenizer
 from palate.models.load import save_policy
 from palate.models.reward_model import reward_from_policy
-from palate.stages import dpo, onpolicy, reward
+from palate.stages import dpo, onpolicy, pretrain, reward, sft
 from palate.stages.context import StageContext
 from palate.store.runs import StageDir
 from palate.training.order import batch_indices
@@ -143,9 +144,9 @@ def written(root: Path, name: str, rows: Sequence[object]) -> str:
 
 
 def first_batch(rows: int, *, batch: int) -> list[int]:
-    """Rows that are not simply the first ones, or a test could not tell their places apart."""
+    """The rows of the first batch, none at its own place, or mixing the two up would not show."""
     chosen = batch_indices(rows, 0, batch=batch, run_seed=RUN_SEED)
-    assert not set(chosen) & set(range(batch))
+    assert all(row != place for place, row in enumerate(chosen))
     return chosen
 
 
@@ -229,3 +230,69 @@ def test_the_first_loss_of_a_reward_model_is_that_of_its_backbone_and_head(
     ends = [scored(saved.base_model, saved.score.weight[0], row) for row in range(6)]
     assert saved.config.palate_center == pytest.approx(float(torch.cat(ends).mean()), abs=1e-5)
     assert abs(saved.config.palate_center) > 0.01
+
+
+def conversation(row: int) -> list[dict[str, str]]:
+    """Two turns of the assistant, of other lengths in every row."""
+    return [
+        {"role": "user", "content": f"{row} lattes?"},
+        {"role": "assistant", "content": "13.50 please." * (row % 3 + 1)},
+        {"role": "user", "content": "And tea" * (row + 1)},
+        {"role": "assistant", "content": "are " * (7 - row)},
+    ]
+
+
+def test_the_first_loss_of_imitation_is_the_mean_over_the_assistants_tokens(
+    tmp_path: Path, start: Path
+) -> None:
+    rows = [{"messages": conversation(row)} for row in range(6)]
+    words = (f"model={start}", written(tmp_path, "told.jsonl", rows), "train_on=all", *FP32)
+    here = context(tmp_path, "sft")
+    sft.run(load_stage("sft", None, [*words, "batch_rows=2", "compute.micro_batch_tokens=1"]), here)
+    network, tokenizer = plain(start), AutoTokenizer.from_pretrained(start)
+    nlls: list[float] = []
+    for row in first_batch(6, batch=2):
+        first, answer, second, last = (turn["content"] for turn in conversation(row))
+        heard = asked(tokenizer, first)
+        between = asked(tokenizer, second)[1:]  # no other BOS in the middle
+        told = said(tokenizer, answer)
+        ids = [*heard, *told, *between, *said(tokenizer, last)]
+        assert ids == tokenizer.apply_chat_template(conversation(row), return_dict=False)
+        nll = -logprobs(network, heard, ids[len(heard) :])
+        counted = [*nll[: len(told)], *nll[len(told) + len(between) :]]
+        nlls += map(float, counted)
+    logged = here.folder.metrics()[0]
+    assert logged["sft/nll"] == pytest.approx(sum(nlls) / len(nlls), rel=1e-5)
+
+
+def test_the_first_loss_of_pretraining_is_the_mean_over_the_tokens_of_its_blocks(
+    tmp_path: Path,
+) -> None:
+    """Without a learning rate the saved model is still the one that the first loss is of."""
+    documents = [f"{row} lattes are 13.50" + ", please" * row for row in range(8)]
+    (tmp_path / "corpus.jsonl").write_text("\n".join(json.dumps({"text": d}) for d in documents))
+    words = [f"corpus={tmp_path / 'corpus.jsonl'}", "architecture.hidden_size=32", *FP32]
+    words += ["architecture.layers=1", "architecture.heads=2", "architecture.vocabulary=300"]
+    words += ["block_tokens=8", "batch_tokens=16", "optimizer.lr=0"]
+    here = context(tmp_path, "pretrain")
+    pretrain.run(load_stage("pretrain", None, words), here)
+    folder = here.folder.path / "model"
+    network, tokenizer = plain(folder), AutoTokenizer.from_pretrained(folder)
+    blocks: list[tuple[list[int], list[int]]] = []
+    for document in documents:
+        ids = [tokenizer.bos_token_id, *said(tokenizer, document)]
+        blocks += [(ids[i : i + 1], ids[i + 1 : i + 8]) for i in range(0, len(ids) - 1, 7)]
+    batch = 16 * len(blocks) // sum(1 + len(block) for _, block in blocks)
+    assert batch == 2
+    nlls = torch.cat([-logprobs(network, *blocks[i]) for i in first_batch(len(blocks), batch=2)])
+    logged = here.folder.metrics()[0]
+    assert logged["sft/nll"] == pytest.approx(float(nlls.mean()), rel=1e-5)
+
+
+def test_a_document_is_cut_into_blocks_that_each_go_on_from_the_last_token() -> None:
+    document = token_group("d", (1,), (tuple(range(10, 29)),))
+    blocks = pretrain.pieces(document, 8)
+    assert [block.num_tokens for block in blocks] == [8, 8, 6]
+    assert [t for block in blocks for t in block.responses[0]] == list(range(10, 29))
+    assert [block.prompt for block in blocks] == [(1,), (16,), (23,)]
+    assert all(all(block.masks[0]) for block in blocks)
