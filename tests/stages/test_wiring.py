@@ -28,6 +28,7 @@ from palate.models.reward_model import reward_from_policy
 from palate.stages import dpo, onpolicy, pretrain, reward, sft
 from palate.stages.context import StageContext
 from palate.store.runs import StageDir
+from palate.training.checkpoints import Checkpoints
 from palate.training.order import batch_indices
 
 TOKENIZER = train_tokenizer(["Two lattes are 13.50 please."] * 20, vocabulary=300, chat="palate")
@@ -296,3 +297,65 @@ def test_a_document_is_cut_into_blocks_that_each_go_on_from_the_last_token() -> 
     assert [t for block in blocks for t in block.responses[0]] == list(range(10, 29))
     assert [block.prompt for block in blocks] == [(1,), (16,), (23,)]
     assert all(all(block.masks[0]) for block in blocks)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(plain(folder).named_parameters())
+
+
+def same_bits(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_policy_beyond_its_hard_budget_goes_back_to_its_certified_weights_bit_for_bit(
+    tmp_path: Path, start: Path, rank: int
+) -> None:
+    """The one step starts at the reference, so that the start is what was last certified."""
+    words = ("kl.control=hard", "kl.target=1e-3", "optimizer.lr=1e-2", "steps=1")
+    folder, summary = improve(tmp_path, start, "grpo", f"lora.rank={rank}", *words)
+    assert folder.metrics()[0]["policy/grad_norm"] > 0
+    assert same_bits(weights(folder.path / "model"), weights(start))
+    assert summary["kl/certified"] == 1
+    assert summary["kl/certified_bound"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_policy_within_its_hard_budget_keeps_its_weights_bit_for_bit(
+    tmp_path: Path, start: Path
+) -> None:
+    words = ("optimizer.lr=1e-2", "steps=1")
+    hard, summary = improve(tmp_path, start, "grpo", "kl.control=hard", "kl.target=1e3", *words)
+    trained = weights(hard.path / "model")
+    assert summary["kl/certified"] == 1
+    assert summary["kl/certified_bound"] > 1e-3
+    (tmp_path / "soft").mkdir()
+    soft, _ = improve(tmp_path / "soft", start, "grpo", "kl.control=soft", *words)
+    assert same_bits(trained, weights(soft.path / "model"))
+    assert not same_bits(trained, weights(start))
+
+
+@pytest.mark.parametrize("source", ["reward", "policy"])
+def test_a_critic_starts_with_the_bits_of_the_backbone_that_it_is_to_come_from(
+    tmp_path: Path, start: Path, source: str
+) -> None:
+    """Without a learning rate the critic of a checkpoint is still the one that began."""
+    pairs = [{"prompt": prompt, "chosen": "13.50.", "rejected": "Two."} for prompt in PROMPTS]
+    words = [f"model={start}", written(tmp_path, "pairs.jsonl", pairs), "held_out_fraction=0"]
+    judge = context(tmp_path, "reward")
+    reward.run(load_stage("reward", None, [*words, "optimizer.lr=1e-2", *FP32]), judge)
+    judged = judge.folder.path / "model"
+    words = [f"reward={judged}", f"critic_from={source}", "critic_optimizer.lr=0"]
+    folder, _ = improve(tmp_path, start, "ppo", *words, "checkpoint_steps=1")
+    saved = Checkpoints(folder.path / "checkpoints", every=1).latest()
+    assert saved is not None
+    prefix = "weight.backbone."
+    critic = {
+        name.removeprefix(prefix): weight
+        for name, weight in saved.states["critic"].items()
+        if name.startswith(prefix)
+    }
+    classifier = AutoModelForSequenceClassification.from_pretrained(judged)
+    backbones = {"reward": classifier.base_model, "policy": plain(start).base_model}
+    trained = dict(backbones["reward"].named_parameters())
+    assert not torch.equal(trained["norm.weight"], backbones["policy"].norm.weight)
+    assert same_bits(critic, dict(backbones[source].named_parameters()))
