@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,12 +17,15 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
 )
 
 from palate.batches.groups import token_group
+from palate.config.common import LoraConfig
 from palate.config.load import load_stage
 from palate.config.stages import ArchitectureConfig
 from palate.maths.seeds import seed
+from palate.models.adapters import adapter_parameters, add_adapter
 from palate.models.build import build_causal_lm, train_tokenizer
 from palate.models.load import save_policy
 from palate.models.reward_model import reward_from_policy
@@ -93,13 +97,13 @@ def logprobs(
     return rows.gather(1, torch.tensor(response)[:, None])[:, 0]
 
 
-def asked(tokenizer: AutoTokenizer, prompt: str) -> list[int]:
-    return tokenizer.apply_chat_template(
+def asked(prompt: str) -> list[int]:
+    return TOKENIZER.apply_chat_template(
         [{"role": "user", "content": prompt}], add_generation_prompt=True, return_dict=False
     )
 
 
-def said(tokenizer: AutoTokenizer, text: str) -> list[int]:
+def said(text: str, tokenizer: PreTrainedTokenizerBase = TOKENIZER) -> list[int]:
     """A finished response's ids."""
     return [*tokenizer(text, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
 
@@ -115,6 +119,18 @@ def improve(root: Path, start: Path, stage: str, *words: str) -> tuple[StageDir,
     return here.folder, onpolicy.run(load_stage(stage, None, [*common, *words]), here)
 
 
+def reread(
+    folder: StageDir, network: PreTrainedModel, *, temperature: float
+) -> tuple[list[dict[str, Any]], list[list[float]]]:
+    """(the stored rollouts of the last step, their tokens' log-probabilities under a network)."""
+    lines = (folder.path / "rollouts.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    expected = [
+        logprobs(network, asked(r["prompt"]), r["token_ids"], temperature=temperature) for r in rows
+    ]
+    return rows, [each.tolist() for each in expected]
+
+
 @pytest.mark.parametrize("rank", [0, 2])
 def test_the_reference_stays_at_the_start_and_the_policy_does_not(
     tmp_path: Path, start: Path, rank: int
@@ -128,15 +144,35 @@ def test_the_reference_stays_at_the_start_and_the_policy_does_not(
     assert abs(second["kl/policy_reference"]) > 1e-3
     assert first["optimizer/lr"] == pytest.approx(1e-2 * (1 - 1.5 / 8))  # updates 0 to 3 of 8
     assert second["optimizer/lr"] == pytest.approx(1e-2 * (1 - 5.5 / 8))
-    network, tokenizer = plain(start), AutoTokenizer.from_pretrained(start)
-    own: list[float] = []
-    for line in (folder.path / "rollouts.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        prompt = asked(tokenizer, row["prompt"])
-        expected = logprobs(network, prompt, row["token_ids"], temperature=0.7)
-        assert row["ref_logprobs"] == pytest.approx(expected.tolist(), abs=1e-4)
-        own += (torch.tensor(row["logprobs"]) - expected).abs().tolist()
-    assert max(own) > 1e-3
+    rows, expected = reread(folder, plain(start), temperature=0.7)
+    for row, reference in zip(rows, expected, strict=True):
+        assert row["ref_logprobs"] == pytest.approx(reference, abs=1e-4)
+        assert row["logprobs"] != pytest.approx(reference, abs=1e-3)
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_moving_reference_is_the_average_of_the_start_and_the_policy(
+    tmp_path: Path, start: Path, rank: int
+) -> None:
+    words = ("reference=ema", "reference_decay=0.75", "checkpoint_steps=1", "optimizer.lr=1e-2")
+    words += ("sampling.temperature=0.7", f"lora.rank={rank}")
+    folder, _ = improve(tmp_path, start, "grpo", *words)
+    first, second = folder.metrics()
+    assert abs(first["kl/policy_reference"]) < 1e-5
+    assert abs(second["kl/policy_reference"]) > 1e-3
+    saved = Checkpoints(folder.path / "checkpoints", every=1).latest()
+    assert saved is not None
+    network = plain(start)
+    own = dict(network.named_parameters())
+    if rank:
+        add_adapter(network, LoraConfig(rank=rank), name="policy", seed=seed(RUN_SEED, "adapter"))
+        own = adapter_parameters(network, "policy")
+    with torch.no_grad():
+        for name, weight in own.items():
+            weight.copy_(0.75 * weight + 0.25 * saved.states["policy"][f"weight.{name}"])
+    rows, expected = reread(folder, network, temperature=0.7)
+    for row, reference in zip(rows, expected, strict=True):
+        assert row["ref_logprobs"] == pytest.approx(reference, abs=1e-4)
 
 
 def written(root: Path, name: str, rows: Sequence[object]) -> str:
@@ -210,12 +246,12 @@ def test_the_first_loss_of_a_reward_model_is_that_of_its_backbone_and_head(
     here = context(tmp_path, "reward")
     with torch.enable_grad():
         reward.run(load_stage("reward", None, words), here)
-    network, tokenizer = plain(start), AutoTokenizer.from_pretrained(start)
+    network = plain(start)
     head = reward_from_policy(network, seed=seed(RUN_SEED, "head")).score.weight[0]
 
     def scored(model: PreTrainedModel, head: torch.Tensor, row: int) -> torch.Tensor:
-        prompt = asked(tokenizer, f"{row} lattes?")
-        ids = [[*prompt, *said(tokenizer, text)] for text in answers(row)]
+        prompt = asked(f"{row} lattes?")
+        ids = [[*prompt, *said(text)] for text in answers(row)]
         last = [model(torch.tensor([one])).last_hidden_state[0, -1] for one in ids]
         return torch.stack(last) @ head
 
@@ -250,15 +286,15 @@ def test_the_first_loss_of_imitation_is_the_mean_over_the_assistants_tokens(
     words = (f"model={start}", written(tmp_path, "told.jsonl", rows), "train_on=all", *FP32)
     here = context(tmp_path, "sft")
     sft.run(load_stage("sft", None, [*words, "batch_rows=2", "compute.micro_batch_tokens=1"]), here)
-    network, tokenizer = plain(start), AutoTokenizer.from_pretrained(start)
+    network = plain(start)
     nlls: list[float] = []
     for row in first_batch(6, batch=2):
         first, answer, second, last = (turn["content"] for turn in conversation(row))
-        heard = asked(tokenizer, first)
-        between = asked(tokenizer, second)[1:]  # no other BOS in the middle
-        told = said(tokenizer, answer)
-        ids = [*heard, *told, *between, *said(tokenizer, last)]
-        assert ids == tokenizer.apply_chat_template(conversation(row), return_dict=False)
+        heard = asked(first)
+        between = asked(second)[1:]  # no other BOS in the middle
+        told = said(answer)
+        ids = [*heard, *told, *between, *said(last)]
+        assert ids == TOKENIZER.apply_chat_template(conversation(row), return_dict=False)
         nll = -logprobs(network, heard, ids[len(heard) :])
         counted = [*nll[: len(told)], *nll[len(told) + len(between) :]]
         nlls += map(float, counted)
@@ -281,7 +317,7 @@ def test_the_first_loss_of_pretraining_is_the_mean_over_the_tokens_of_its_blocks
     network, tokenizer = plain(folder), AutoTokenizer.from_pretrained(folder)
     blocks: list[tuple[list[int], list[int]]] = []
     for document in documents:
-        ids = [tokenizer.bos_token_id, *said(tokenizer, document)]
+        ids = [tokenizer.bos_token_id, *said(document, tokenizer)]
         blocks += [(ids[i : i + 1], ids[i + 1 : i + 8]) for i in range(0, len(ids) - 1, 7)]
     batch = 16 * len(blocks) // sum(1 + len(block) for _, block in blocks)
     assert batch == 2
