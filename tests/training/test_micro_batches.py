@@ -133,8 +133,8 @@ def judged(indices) -> Pairs:
                 responses=tuple(Response(text="", token_ids=ids) for ids in group.responses),
             ),
             preferences=tuple(
-                Preference(winner=w, loser=l, probability=p, margin=m)
-                for w, l, p, m in pairs[group.id]
+                Preference(winner=better, loser=worse, probability=p, margin=m)
+                for better, worse, p, m in pairs[group.id]
             ),
         )
         for group in (GROUPS[i] for i in indices)
