@@ -168,9 +168,10 @@ def _changed(config: Config, name: str) -> bool:
 
 
 def _evaluate(config: EvaluateConfig) -> Iterator[str]:
-    if config.sampling.top_p < 1:
+    top_p = config.sampling.top_p
+    if top_p < 1:
         yield (
-            f"sampling.top_p: {config.sampling.top_p} samples from a truncated policy, and the KL "
+            f"sampling.top_p: {top_p} samples from a truncated policy, and the KL "
             "that is reported would be another one's; set top_p = 1"
         )
 

@@ -11,7 +11,7 @@ from transformers import BloomConfig, BloomForCausalLM, LlamaForSequenceClassifi
 
 from palate.batches.groups import TokenGroup, token_group
 from palate.config.common import LoraConfig
-from palate.models.adapters import adapter, adapter_parameters, add_adapter
+from palate.models.adapters import adapter, adapter_parameters, adapters_off, add_adapter
 from palate.models.forward import (
     group_hidden,
     hidden_of,
@@ -21,6 +21,8 @@ from palate.models.forward import (
     token_scores_with_entropy,
 )
 from palate.models.layout import Layout, choose, few, lay_out, plan
+from palate.verify import enumeration
+from palate.verify.worlds import tiny_gpt2
 from tests.models.tiny import (
     BOS,
     EOS,
@@ -201,6 +203,31 @@ def test_probabilities_of_all_responses_sum_to_one(family, dtype, gate, micro_ba
             for group, own in zip(batch, logprobs.split([g.k for g in batch]), strict=True):
                 mass[int(group.id[0])] += own.exp().sum()
     assert (mass - 1).abs().max() < gate
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_probabilities_sum_to_one_with_an_adapter_and_are_the_backbones_without(layout):
+    network, problem = tiny_gpt2(0), enumeration.text_problem()
+    everything = [token_group(str(p), p, problem.tree.responses) for p in problem.prompts]
+    plain = scored(network, everything, layout)
+    add_adapter(network, LoraConfig(rank=4), name="policy", seed=1)
+    draw = torch.Generator().manual_seed(2)
+    for name, weight in adapter_parameters(network, "policy").items():
+        if "lora_B" in name:
+            weight.add_(0.1 * torch.randn(weight.shape, generator=draw))
+    on = scored(network, everything, layout)
+    with adapters_off(network):
+        off = scored(network, everything, layout)
+    torch.testing.assert_close(on.exp().sum(1), torch.ones(3, dtype=on.dtype), atol=1e-5, rtol=0)
+    torch.testing.assert_close(off.exp().sum(1), torch.ones(3, dtype=on.dtype), atol=1e-5, rtol=0)
+    assert torch.equal(off, plain)
+    assert (on - off).abs().max() > 0.1
+
+
+def scored(network, everything, layout):
+    """[prompt, response] log-probabilities of all responses."""
+    return our_logprobs(network, everything, 1.0, layout).double().sum(1).view(len(everything), -1)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -139,6 +139,23 @@ def test_the_cache_and_whole_sequences_give_the_same_rollouts(family):
         assert one.logprobs == pytest.approx(two.logprobs, abs=5e-6)
 
 
+@pytest.mark.parametrize("rows_type", [CachedRows, RecomputedRows])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_the_id_of_padding_changes_no_rollout(family, rows_type):
+    """Not even when it is a token that ends, begins or stands inside responses."""
+    network, expected = tiny_network(family), None
+    for pad_id in (0, EOS, BOS, 31):
+        made = Generator(network, eos_ids=(EOS,), pad_id=pad_id)
+        made.rows_type = rows_type
+        rollouts = sum(sample(made, rows=7), ())
+        expected = expected or rollouts
+        assert [one.tokens for one in rollouts] == [one.tokens for one in expected]
+        for one, two in zip(rollouts, expected, strict=True):
+            assert one.logprobs == pytest.approx(two.logprobs, abs=5e-6)
+            assert one.finished == two.finished
+    assert {EOS, BOS, 31} <= {token for one in rollouts for token in one.tokens}
+
+
 def test_an_architecture_that_cannot_use_the_cache_is_sampled_without_it(caplog):
     config = BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4)
     network = BloomForCausalLM(config).eval()

@@ -1,5 +1,6 @@
 """A role reads at the right places: against one plain forward per response, EOS being padding."""
 
+import copy
 from collections.abc import Sequence
 
 import pytest
@@ -53,6 +54,19 @@ def test_a_policy_scores_at_its_temperature(kind, family: str, layout: Layout):
         expected = logprobs[torch.arange(len(response)), list(response)]
         torch.testing.assert_close(own[: len(response)], expected, atol=1e-5, rtol=0)
         assert own[len(response) :].eq(0).all()
+
+
+@torch.no_grad()
+@layouts
+@families
+def test_policy_plain_policy_and_a_copy_give_the_same_bits(family: str, layout: Layout):
+    """Old, current and reference log-probabilities come from different roles of equal weights."""
+    network = tiny_network(family)
+    made = {"layout": layout, "temperature": 0.7}
+    expected = PolicyRole(network, **made)(GROUPS).logprobs
+    assert expected.lt(0).any()
+    assert torch.equal(PlainPolicyRole(network, **made)(GROUPS).logprobs, expected)
+    assert torch.equal(PolicyRole(copy.deepcopy(network), **made)(GROUPS).logprobs, expected)
 
 
 @torch.no_grad()

@@ -195,40 +195,50 @@ def test_a_rollout_keeps_what_sampler_scorer_and_critic_said():
     assert rollouts.values[rollouts.mask].max() > 1
 
 
-def spied(world, config, steps):
+def spied(world, config, steps, budget=4096):
     """Per minibatch of some steps: largest log-ratio, largest change of value, rewards in it."""
     seen, algorithm = [], ALGORITHMS[config.stage]
+    new = {"ratio": 0.0, "value": 0.0}
 
     def loss(outputs, part, *rest, **options):
         ratio = (outputs.logprobs.detach() - part.old_logprobs)[part.mask].abs().max()
-        seen.append({"ratio": float(ratio), "scores": part.scores.tolist()})
+        seen.append(new | {"ratio": float(ratio), "scores": part.scores.tolist()})
         return algorithm.loss(outputs, part, *rest, **options)
 
     def critic_loss(outputs, part, *rest):
         change = (outputs.values.detach() - part.old_values)[part.mask].abs().max()
-        seen[-1]["value"] = float(change)
+        seen.append(new | {"value": float(change), "scores": []})
         return algorithm.critic_loss(outputs, part, *rest)
 
-    spy = replace(algorithm, loss=loss, critic_loss=critic_loss)
+    spy = replace(algorithm, loss=loss, critic_loss=algorithm.critic_loss and critic_loss)
     loop = online_loop(world, spy, config, seed=5)
+    for learner in filter(None, (loop.actors.policy, loop.actors.critic)):
+        learner.budget = budget
     for step in range(steps):
         loop.step(world.prompts, step)
     return seen
 
 
+AT_REST = {
+    "ppo": PpoConfig(k=6, epochs=2, minibatches=3, optimizer=REST, critic_optimizer=REST),
+    "grpo": GrpoConfig(k=6, epochs=2, minibatches=3, optimizer=REST),
+}
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("budget", [1, 64, 4096])
+@pytest.mark.parametrize("stage", AT_REST)
 @pytest.mark.parametrize("network", [tiny_llama, tiny_gpt2])
-def test_nothing_moves_at_a_rate_of_zero_so_every_ratio_is_one(network):
-    world = transformer_world(network(0), enumeration.text_problem())
+def test_nothing_moves_at_a_rate_of_zero_so_every_ratio_is_one(network, stage, budget, temperature):
+    world = transformer_world(network(0), enumeration.text_problem(), temperature=temperature)
     with torch.no_grad():
         world.critic.network.head.weight.fill_(0.3)
-    config = PpoConfig(k=6, steps=2, epochs=2, minibatches=3, optimizer=REST, critic_optimizer=REST)
-    seen = spied(world, config, 2)
-    assert len(seen) == 2 * 2 * 3
+    seen = spied(world, AT_REST[stage], 2, budget)
     assert max(one["ratio"] for one in seen) < 2e-6
     assert max(one["value"] for one in seen) < 1e-5
-    first, second, third, _ = (
-        sorted(score for one in seen[i : i + 3] for score in one["scores"]) for i in range(0, 12, 3)
-    )
+    asked = [score for one in seen for score in one["scores"]]
+    assert len(asked) == 2 * 2 * 3 * 6
+    first, second, third, _ = (sorted(asked[i : i + 18]) for i in range(0, 72, 18))
     assert first == second != third
 
 
@@ -281,3 +291,73 @@ def test_resuming_with_critic_and_moving_coefficient_equals_never_stopping(tmp_p
     assert again.controller.coef == loop.controller.coef != BUDGET.kl.coef
     assert torch.equal(again.certified["weight.table"], loop.certified["weight.table"])
     assert rest.values == {name: values[3:] for name, values in expected.values.items()}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        RlooConfig(k=4, steps=1, optimizer=RATE),
+        PpoConfig(
+            k=4,
+            steps=1,
+            kl=KlConfig(placement="loss", estimator="k3"),
+            optimizer=RATE,
+            critic_optimizer=RATE,
+        ),
+    ],
+    ids=["rloo", "ppo"],
+)
+def test_a_step_moves_the_policy_and_sends_nothing_to_the_reference_or_the_rollouts(config):
+    world = tabular_world(enumeration.tabular())
+    start = world.reference.table.detach().clone()
+    loop = online_loop(world, ALGORITHMS[config.stage], config, seed=5)
+    done, _ = loop.step(world.prompts, 0)
+    assert world.reference.table.grad is None
+    assert torch.equal(world.reference.table, start)
+    assert not torch.equal(world.policy.table, start)
+    for part in (done.rollouts, done.experience):
+        tensors = {name: getattr(part, name) for name in part.__dataclass_fields__}
+        assert [name for name, tensor in tensors.items() if tensor.requires_grad] == []
+
+
+def test_what_was_sampled_is_trained_as_it_was_drawn_and_never_tokenized_again(monkeypatch):
+    plain = transformer_world(tiny_gpt2(0), enumeration.text_problem())
+    world = replace(plain, sampler=Recorded(plain.sampler))
+
+    def again(*_, **__):
+        raise AssertionError("sampled ids were made of text again")
+
+    monkeypatch.setattr(world.encoder, "encode_group", again)
+    monkeypatch.setattr(world.encoder, "encode_response", again)
+    config = RlooConfig(k=8, steps=1, optimizer=REST)
+    loop = online_loop(world, ALGORITHMS["rloo"], config, seed=5)
+    done, _ = loop.step(world.prompts, 0)
+    drawn = [one.tokens for one in world.sampler.drawn]
+    assert len(set(drawn)) > 8
+    assert [tokens for group in done.tokens for tokens in group.responses] == drawn
+    assert [one.token_ids for group in done.groups for one in group.responses] == drawn
+    assert done.experience.mask.sum(1).tolist() == list(map(len, drawn))
+
+
+@pytest.mark.slow  # 12288 responses as records, which tell a token's mean from a response's
+def test_the_logged_entropy_is_that_of_a_token_and_not_of_a_response():
+    """The exact mean over tokens within 3 standard errors of a ratio of means."""
+    problem = enumeration.tabular()
+    world = tabular_world(problem)
+    logits = enumeration.random_policy(problem)
+    with torch.no_grad():
+        world.policy.table.copy_(logits)
+    config = RlooConfig(k=4096, steps=1, optimizer=REST)
+    loop = online_loop(world, ALGORITHMS["rloo"], config, seed=5)
+    _, values = loop.step(world.prompts, 0)
+    p, mask = enumeration.logp_all(problem.tree, logits).exp(), problem.tree.mask
+    entropy = -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)
+    whole = entropy[:, problem.tree.states].where(mask, 0.0).sum(-1)
+    lengths = mask.sum(-1).double().expand_as(p)
+    exact = float((p * whole).sum() / (p * lengths).sum())
+    residual = whole - exact * lengths
+    spread = (p * residual.square()).sum(-1) - (p * residual).sum(-1).square()
+    error = float((spread.sum() / 4096).sqrt() / (p * lengths).sum())
+    assert abs(values["policy/entropy"] - exact) < 3 * error
+    by_response = float((p * whole / lengths).sum() / len(p))
+    assert abs(by_response - exact) > 6 * error
