@@ -98,7 +98,7 @@ NETWORKS_SLOW = (
                 row="C1",
                 objective="-log pi of demonstrations, token mean",
                 optimum="the distribution of the data",
-                run=imitating("token_mean", adam(3e-3), updates=250, new=transformer(network)),
+                run=imitating("token_mean", adam(3e-3), updates=400, new=transformer(network)),
                 gates={"tv": below(2e-2), "kl": below(5e-3)},
             ),
             Check(
@@ -107,8 +107,8 @@ NETWORKS_SLOW = (
                 objective="-log sigmoid(r - r'), soft labels",
                 optimum="the reward, up to a constant",
                 run=rating(
-                    RewardConfig(optimizer=adam(3e-3)),
-                    updates=500,
+                    RewardConfig(optimizer=adam(5e-3)),
+                    updates=1000,
                     new=transformer(network),
                     role=reward_model,
                 ),
