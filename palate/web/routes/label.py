@@ -1,66 +1,26 @@
 """One question at a time: show it, keep drafts, take the answer, undo."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from palate.records import LabelTask, Message, Prompt
-from palate.records import Response as Written
+from palate.records import LabelTask
 from palate.store.labelling import Desk, accounts, answers, lease, review
 from palate.store.labelling.answers import Assignment
 from palate.store.labelling.checks import Feedback
 from palate.store.labelling.errors import Refused
 from palate.store.labelling.items import task_of
-from palate.store.pseudonyms import BY_PERSON
 from palate.web import forms
 from palate.web.asking import fill
-from palate.web.difference import Piece, differences
-from palate.web.leaks import names_its_author
 from palate.web.pages import go_to, page
-from palate.web.strings import text
+from palate.web.questions import LETTERS, cards, conversation, leaking
 from palate.web.visitor import Annotator, DeskHere, Form, Inside, whole
 
 router = APIRouter(prefix="/projects/{project}")
 _SHARED_END = 10
 """So many questions before the end nobody holds a second one."""
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """A response as it is shown: never who wrote it."""
-
-    place: int
-    letter: str
-    text: str
-    leak: bool
-    pieces: list[Piece] | None
-
-
-def cards(asked: Assignment) -> list[Card]:
-    """The responses in the order shown; two of them with their differences."""
-    texts = [asked.group.responses[index].text for index in asked.order]
-    pieces = differences(texts[0], texts[1]) if len(texts) == 2 else None
-    leaks = leaking(asked)
-    return [
-        Card(
-            place=place,
-            letter=LETTERS[place % 26],
-            text=written,
-            leak=asked.order[place] in leaks,
-            pieces=pieces and pieces[place],
-        )
-        for place, written in enumerate(texts)
-    ]
-
-
-def leaking(asked: Assignment) -> tuple[int, ...]:
-    """The responses that may say who wrote them."""
-    responses: tuple[Written, ...] = asked.group.responses
-    policies = {r.policy for r in responses if not r.policy.startswith(BY_PERSON)}
-    return tuple(i for i in asked.order if names_its_author(responses[i].text, policies))
 
 
 @router.get("/label")
@@ -163,14 +123,6 @@ def question(
         told=told if told in ("right", "equal") or told in LETTERS else "",
         problem=problem,
     )
-
-
-def conversation(prompt: Prompt) -> tuple[Message, ...]:
-    """What was asked: all turns, or the token ids of a raw prompt."""
-    if prompt.messages:
-        return prompt.messages
-    ids = " ".join(map(str, prompt.token_ids))
-    return (Message(role="user", content=f"{text('token_ids')} {ids}"),)
 
 
 def _pause_reason(desk: Desk, here: Inside) -> str:

@@ -9,7 +9,7 @@ from palate.store.labelling.answers import Assignment
 from palate.store.labelling.errors import Refused
 from palate.web import forms
 from palate.web.pages import go_to, page
-from palate.web.routes.label import LETTERS, cards, conversation
+from palate.web.questions import LETTERS, cards, conversation
 from palate.web.strings import text
 from palate.web.visitor import DeskHere, Form, Inside, Reviewer, word
 

@@ -18,7 +18,7 @@ from palate.store.labelling.errors import Refused
 from palate.store.schema import Body
 from palate.web import runs
 from palate.web.pages import go_to, page
-from palate.web.routes.label import conversation
+from palate.web.questions import conversation
 from palate.web.runs import Source
 from palate.web.visitor import DeskHere, Form, Inside, Owner, whole, word, words
 
