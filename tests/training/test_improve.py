@@ -13,27 +13,13 @@ from palate.training.order import split
 from palate.verify import enumeration
 from palate.verify.loops import History, online_loop
 from palate.verify.worlds import tabular_world, tiny_gpt2, tiny_llama, transformer_world
+from tests.training.stops import Interrupted, StopsAt
 
 RATE = OptimizerConfig(lr=0.05)
 REST = OptimizerConfig(lr=0.0)
 EMA = RlooConfig(
     k=4, steps=6, reference="ema", reference_decay=0.7, missing_eos_penalty=0, optimizer=RATE
 )
-
-
-class Interrupted(Exception):
-    pass
-
-
-class StopsAt(History):
-    def __init__(self, step):
-        super().__init__()
-        self.last = step
-
-    def log(self, step, total, values):
-        super().log(step, total, values)
-        if step == self.last:
-            raise Interrupted
 
 
 def run(world, config, folder, monitor=None, every=3):

@@ -18,24 +18,10 @@ from palate.training.samples import Watch
 from palate.verify import enumeration
 from palate.verify.loops import History, online_loop
 from palate.verify.worlds import tabular_world
+from tests.training.stops import Interrupted, StopsAt
 
 RATE = OptimizerConfig(lr=0.3)
 RLOO = RlooConfig(k=4, steps=6, missing_eos_penalty=0, optimizer=RATE)
-
-
-class Interrupted(Exception):
-    pass
-
-
-class StopsAt(History):
-    def __init__(self, step):
-        super().__init__()
-        self.last = step
-
-    def log(self, step, total, values):
-        super().log(step, total, values)
-        if step == self.last:
-            raise Interrupted
 
 
 def problem(prompts=6):
