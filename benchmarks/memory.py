@@ -15,6 +15,8 @@ from measure import machine
 from palate.config.stages import ArchitectureConfig
 from palate.models.build import build_causal_lm, train_tokenizer
 from palate.models.load import save_policy
+from palate.records.conversation import Group, Response, user_prompt
+from palate.records.judgement import Preference, PreferenceGroup
 from palate.worlds import cafe
 
 SIZES = {
@@ -31,9 +33,14 @@ SIZES = {
         hidden_size=768, layers=8, heads=12, intermediate_size=2048, vocabulary=8192, context=512
     ),
 }
+TAUGHT = "data=cafe:demonstrations:400 epochs=2 batch_rows=16 optimizer.lr=1e-3"
 DATA = "data=cafe:demonstrations:96 epochs=1 batch_rows=16"
 ONLINE = (
     'prompts="cafe:prompts:64" steps=3 batch_prompts=8 reward=judge:cafe sampling.max_tokens=48'
+)
+LONG = (
+    'prompts="cafe:prompts:2000" steps=30 batch_prompts=32 minibatches=2 reward=judge:cafe '
+    "sampling.max_tokens=96"
 )
 STAGES = {
     "pretrain": "corpus=cafe:corpus:600 epochs=1 batch_tokens=2048",
@@ -42,9 +49,14 @@ STAGES = {
     "sft-lora": DATA + " lora.rank=8",
     "sft-small": DATA + " compute.micro_batch_tokens=512",
     "sft-long": "data=cafe:demonstrations:2000 epochs=1 batch_rows=16",
+    "pretrain-long": "corpus=cafe:corpus:4000 epochs=1 batch_tokens=1024",
     "dpo": "data={pairs} epochs=1 batch_groups=8",
     "reward": "data={pairs} epochs=1 batch_groups=8 held_out_fraction=0",
+    "dpo-long": "data={groups} epochs=1 batch_groups=16 compute.micro_batch_tokens=2048",
+    "reward-long": "data={groups} epochs=2 batch_groups=8 held_out_fraction=0.1",
     "ppo": ONLINE,
+    "ppo-long": LONG + " k=4",
+    "grpo-long": LONG,
     "ppo-lora": ONLINE + " lora.rank=8",
     "rloo": ONLINE + " k=4",
     "online_dpo": ONLINE,
@@ -70,6 +82,13 @@ CASES = [
     ("grpo", "7M"),
     ("grpo", "29M"),
     ("grpo-lora", "29M"),
+    ("pretrain-long", "0.8M"),
+    ("dpo-long", "0.8M"),
+    ("dpo-long", "7M"),
+    ("reward-long", "0.8M"),
+    ("reward-long", "7M"),
+    ("ppo-long", "0.8M"),
+    ("grpo-long", "0.8M"),
 ]
 TOLERANCE = 0.15
 
@@ -81,23 +100,47 @@ def prepare(folder: Path) -> None:
         tokenizer = train_tokenizer(documents, vocabulary=architecture.vocabulary, chat="palate")
         network = build_causal_lm(architecture, tokenizer, seed=0)
         save_policy(network, tokenizer, folder / name, prompt_format="chat")
-    good, other = (
-        [row.model_dump(mode="json") for row in cafe.demonstrations(96, seed=seed)]
-        for seed in (1, 2)
-    )
+    rows = cafe.demonstrations(2500, seed=1)
+    asked = [row.messages[0].content for row in rows]
+    said = list(dict.fromkeys(row.messages[-1].content for row in rows))
+    # Any answers will do: only their lengths and number matter here.
     pairs = [
-        {
-            "prompt": one["messages"][0]["content"],
-            "chosen": one["messages"][-1]["content"],
-            "rejected": two["messages"][-1]["content"] + " Really.",
-        }
-        for one, two in zip(good, other, strict=True)
+        {"prompt": prompt, "chosen": said[i], "rejected": said[i + 1]}
+        for i, prompt in enumerate(asked[:96])
     ]
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    groups = [ranked(prompt, said[i % 1000 :][:6]) for i, prompt in enumerate(asked)]
+    (folder / "groups.jsonl").write_text("\n".join(one.model_dump_json() for one in groups))
+
+
+def ranked(prompt: str, texts: list[str]) -> PreferenceGroup:
+    """A prompt's answers, of which each is better than the next."""
+    whole = Group(
+        prompt=user_prompt(prompt), responses=tuple(Response(text=text) for text in texts)
+    )
+    better = tuple(Preference(winner=i, loser=i + 1) for i in range(len(texts) - 1))
+    return PreferenceGroup(group=whole, preferences=better)
+
+
+def teach(folder: Path, size: str) -> Path:
+    """A model of a size that has learned to end its answers, as policies have."""
+    run = f"taught-{size}".replace(".", "_")
+    if not (folder / "runs" / run).exists():
+        command(folder, "sft", run, f"model={folder / size}", *TAUGHT.split())
+    (model,) = (folder / "runs" / run).glob("*/model")
+    return model
+
+
+def command(folder: Path, verb: str, run: str, *words: str) -> None:
+    """A stage in a process of its own."""
+    call = [sys.executable, "-m", "palate", verb, "--run", run, "--root", str(folder), *words]
+    subprocess.run(call, check=True, stdout=subprocess.DEVNULL)
 
 
 def start(verb: str, folder: Path, size: str) -> list[str]:
     """The words for a model of a size: its folder, or what it is made like."""
+    if verb in ("ppo", "grpo", "rloo", "online_dpo"):
+        return [f"model={teach(folder, size)}"]
     if verb != "pretrain":
         return [f"model={folder / size}"]
     chosen = SIZES[size].model_dump(exclude_unset=True)
@@ -106,12 +149,10 @@ def start(verb: str, folder: Path, size: str) -> list[str]:
 
 def measured(folder: Path, stage: str, size: str) -> dict[str, float]:
     """Predicted and peak MiB of one stage."""
-    words = STAGES[stage].format(pairs=folder / "pairs.jsonl").split()
+    words = STAGES[stage].format(**{n: folder / f"{n}.jsonl" for n in ("pairs", "groups")}).split()
     run = f"{stage}-{size}".replace(".", "_")
     verb = stage.partition("-")[0]
-    command = [sys.executable, "-m", "palate", verb, "--run", run, "--root", str(folder)]
-    command += [*start(verb, folder, size), *words]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    command(folder, verb, run, *start(verb, folder, size), *words)
     (timing,) = (folder / "runs" / run).glob("*/timing.json")
     return json.loads(timing.read_text())
 

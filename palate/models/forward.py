@@ -104,7 +104,8 @@ def group_hidden(
     `layout` is the most that the network can take (see `supports_tree`); the cheaper one is used.
     """
     chosen = choose(groups, layout=layout)
-    context = context_of(network)
+    # Positions restart in a tree, whose row may be longer than the context.
+    context = context_of(network) if chosen == "rows" else None
     rows = lay_out(groups, layout=chosen, pad_id=0, device=network.device, context=context)
     return hidden_of(network, rows)
 

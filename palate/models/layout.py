@@ -20,7 +20,7 @@ Layout = Literal["tree", "rows"]
 _LAYOUTS: tuple[Layout, Layout] = ("tree", "rows")
 
 _STEP = 16
-"""Widths are multiples of this: CPU kernels are compiled, and kept, per shape."""
+"""Widths are multiples of this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,15 +88,17 @@ def lay_out(
     )
 
 
-def largest_area(groups: Sequence[TokenGroup], *, budget: int, layout: Layout) -> int:
-    """Cells, padding included, of the largest micro-batch of one update over these groups."""
-    areas = [0]
+def planned_shapes(
+    groups: Sequence[TokenGroup], *, budget: int, layout: Layout
+) -> list[tuple[int, int]]:
+    """(rows, width), padding included, of every micro-batch of one update over these groups."""
+    shapes: list[tuple[int, int]] = []
     for indices in plan(groups, budget=budget, layout=layout):
         part = [groups[i] for i in indices]
         kind = choose(part, layout=layout)
         width, shelves = _arranged(_trees(part, kind), kind, None)
-        areas.append(width * len(shelves))
-    return max(areas)
+        shapes.append((len(shelves), width))
+    return shapes
 
 
 def _arranged(
@@ -104,9 +106,15 @@ def _arranged(
 ) -> tuple[int, list[list[int]]]:
     """The width of the rows, and which trees are in which row."""
     longest = max(tree.num_tokens for tree in trees)
-    width = max(longest, min(rounded_up(longest, _STEP), context or longest + _STEP))
+    width = _wide(longest)
+    width = max(longest, min(width, context or width))
     shelves = _shelved(trees, width) if layout == "tree" else [[i] for i in range(len(trees))]
     return width, shelves + [[]] * (few(len(shelves)) - len(shelves))
+
+
+def num_widths(longest: int) -> int:
+    """How many widths there are for rows of at most so many tokens."""
+    return len({_wide(count) for count in range(1, longest + 1, _STEP)})
 
 
 def rounded_up(count: int, step: int) -> int:
@@ -114,13 +122,19 @@ def rounded_up(count: int, step: int) -> int:
     return -(-count // step) * step
 
 
-def few(count: int) -> int:
-    """A count rounded up by at most an eighth, to one of four numbers between powers of two.
+def few(count: int, *, steps: int = 4) -> int:
+    """A count rounded up by less than one part in `steps`, a power of two: so many numbers are
+    left between powers of two.
 
-    >>> [few(n) for n in (3, 8, 9, 17, 100)]
-    [3, 8, 10, 20, 112]
+    >>> [few(n) for n in (3, 8, 9, 17, 100)], few(100, steps=8)
+    ([3, 8, 10, 20, 112], 104)
     """
-    return rounded_up(count, 1 << max(0, (count - 1).bit_length() - 3))
+    return rounded_up(count, max(1, (1 << (count - 1).bit_length()) // (2 * steps)))
+
+
+def _wide(longest: int) -> int:
+    """The width of rows of which the longest has so many tokens."""
+    return rounded_up(few(longest, steps=8), _STEP)
 
 
 def plan(groups: Sequence[TokenGroup], *, budget: int, layout: Layout) -> list[list[int]]:
@@ -132,7 +146,7 @@ def plan(groups: Sequence[TokenGroup], *, budget: int, layout: Layout) -> list[l
     batches: list[list[int]] = []
     for kind in _LAYOUTS:
         widths = {
-            index: rounded_up(_widest(group, kind), _STEP)
+            index: _wide(_widest(group, kind))
             for index, group in enumerate(groups)
             if choose([group], layout=layout) == kind
         }
@@ -210,7 +224,7 @@ def _placed(
                 (place(response, len(tree.prompt), root), len(response), before)
                 for response in tree.responses
             ]
-        place([pad_id] * (row * width - len(cells)), 0, len(cells))
+        cells.extend([(pad_id, 0, len(cells), len(cells))] * (row * width - len(cells)))
     return _Placed(cells, [span for index in range(len(trees)) for span in spans[index]])
 
 

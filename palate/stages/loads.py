@@ -1,7 +1,8 @@
 """What each training stage will hold in memory, in the counts that the prediction takes."""
 
 import copy
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import replace
 
 import torch
@@ -12,34 +13,50 @@ from palate.config.common import LoraConfig, StageConfig
 from palate.config.onpolicy import AnyOnPolicyConfig, PpoConfig
 from palate.config.stages import DpoConfig, PretrainConfig, RewardConfig, SftConfig
 from palate.models.adapters import add_adapter
-from palate.models.layout import largest_area
+from palate.models.layout import num_widths, planned_shapes
 from palate.models.precision import has_fast_bf16, pick_device, precision_on
 from palate.stages.context import StageContext
 from palate.stages.memory import Arithmetic, Load, Memory, Shape, predicted_memory, shape_of
-from palate.training.order import num_updates
+from palate.training.order import batch_indices, num_updates
 
 _LOGPROBS, _WITH_ENTROPY = 3, 6
 _SEEN = 2000  # groups that are laid out for the prediction
 _EVERY = 50  # updates between checkpoints of fixed data (training/fit.py's callers)
 _HELD = 1.25  # bytes that glibc's heap holds for each byte of activations, at the peak
-_KERNELS = 80 * 2**20  # bytes; oneDNN compiles and keeps 0.3 to 0.7 MiB per shape of a product
+KERNEL = 0.95 * 2**20  # bytes; oneDNN compiles a bf16 product for every shape, and keeps it
+# Shapes come ever more rarely: of the widths that rows can have, so many per factor e of
+_PER_STEP, _PER_UPDATE = 0.45, 0.3  # on-policy steps, updates on data that is not written yet
+_LEFT = 600 * 2**20  # bytes of kernels that a process keeps, whatever its stages compiled
+_UNKNOWN = 40  # shapes, as long as there is no data
+
+Fixed = SftConfig | RewardConfig | DpoConfig
 
 
-def pretrain_memory(config: PretrainConfig, outline: PreTrainedModel, batch: int) -> Memory:
+def pretrain_memory(
+    config: PretrainConfig, outline: PreTrainedModel, rows: Sequence[TokenGroup], *, batch: int
+) -> Memory:
     """`pretrain` with `batch` rows per update."""
     shape = shape_of(outline)
-    tokens = min(config.compute.micro_batch_tokens, batch * config.block_tokens)
-    load = Load(trained=shape.parameters, tokens=tokens, row=config.block_tokens)
+    shapes = _shapes(config, rows, batch)
+    load = Load(
+        trained=shape.parameters,
+        tokens=_largest(config, shapes),
+        row=config.block_tokens,
+        shapes=len(shapes) or _UNKNOWN,
+    )
     return _predicted(config, shape, load, logits=_LOGPROBS, checkpoints=True)
 
 
 def fixed_memory(
-    config: SftConfig | RewardConfig | DpoConfig,
+    config: Fixed,
     outline: PreTrainedModel,
     groups: Sequence[TokenGroup],
+    *,
+    written: bool = True,
 ) -> Memory:
     """A stage over fixed data; without groups, a full micro-batch is assumed.
 
+    `written` is False for groups whose responses stand in for what is still to be sampled.
     A copy that is the reference is there before DPO trains, and all the time for KTO; so is the
     policy that a reward model is made from, until it is made.
     """
@@ -51,15 +68,17 @@ def fixed_memory(
         copies = policy.parameters if config.loss == "kto" else 0
         passing = policy.parameters
     batch = config.batch_rows if isinstance(config, SftConfig) else config.batch_groups
+    updates = num_updates(len(groups), batch=batch, epochs=config.epochs) if groups else _EVERY + 1
+    shapes = _shapes(config, groups, batch)
     load = Load(
         trained=trained_by(config.lora, outline) or shape.parameters,
         copies=copies,
         passing=passing,
-        tokens=_micro_batch(config, groups, batch),
+        tokens=_largest(config, shapes),
         row=max((len(g.prompt) + max(map(len, g.responses)) for g in groups), default=0),
+        shapes=_met(config, groups, shapes) if written else _guessed(groups, updates),
     )
     logits = 0 if isinstance(config, RewardConfig) else _LOGPROBS
-    updates = num_updates(len(groups), batch=batch, epochs=config.epochs) if groups else _EVERY + 1
     return _predicted(config, shape, load, logits=logits, checkpoints=updates > _EVERY)
 
 
@@ -87,16 +106,18 @@ def online_memory(
         scorer = trained_by(reward_lora, outline) + shape.width
     certified = (adapter or shape.parameters) if config.kl.control == "hard" else 0
     longest = max((len(group.prompt) for group in prompts), default=config.prompt.max_tokens)
+    tree = longest + config.k * config.sampling.max_tokens
     longest += config.sampling.max_tokens
+    batch = -(-config.batch_prompts // config.minibatches)
+    groups = answered(prompts, k=config.k, max_tokens=config.sampling.max_tokens)
     load = Load(
         trained=adapter or shape.parameters,
         copies=certified + (0 if adapter else shape.parameters),
         reward=scorer,
         critic=critic,
-        tokens=_micro_batch(
-            config, _answered(prompts, config), -(-config.batch_prompts // config.minibatches)
-        ),
+        tokens=_largest(config, _shapes(config, groups, batch)),
         row=longest,
+        shapes=_PER_STEP * num_widths(tree) * math.log1p(config.steps),
         cached_tokens=min(config.sampling.rows, config.batch_prompts * config.k) * longest,
     )
     checkpoints = config.steps > config.checkpoint_steps
@@ -126,6 +147,14 @@ def announce(context: StageContext, config: StageConfig, memory: Memory) -> None
         context.expect(memory.peak)
 
 
+def left_by(earlier: Iterable[Memory]) -> float:
+    """Bytes that earlier stages of a run leave in its process: kernels, of which half serve again.
+
+    oneDNN lets go of the least used where it has a thousand.
+    """
+    return min(_LEFT, sum(memory.kernels for memory in earlier) / 2)
+
+
 def trained_by(lora: LoraConfig, outline: PreTrainedModel) -> int:
     """Parameters of an adapter; 0 without one."""
     if not lora.rank:
@@ -139,20 +168,39 @@ def _with_head(shape: Shape) -> Shape:
     return replace(shape, parameters=shape.backbone + shape.width)
 
 
-def _answered(prompts: Sequence[TokenGroup], config: AnyOnPolicyConfig) -> list[TokenGroup]:
-    """The groups of a step in which no response ends before it has to."""
-    response = (0,) * config.sampling.max_tokens
-    return [token_group(one.id, one.prompt, (response,) * config.k) for one in prompts]
+def answered(prompts: Sequence[TokenGroup], *, k: int, max_tokens: int) -> list[TokenGroup]:
+    """Groups of k responses of which none ends before it has to."""
+    response = (0,) * max_tokens
+    return [token_group(one.id, one.prompt, (response,) * k) for one in prompts]
 
 
-def _micro_batch(config: StageConfig, groups: Sequence[TokenGroup], batch: int) -> int:
-    """Tokens, padding included, of the largest micro-batch when these groups come in order."""
-    budget, seen = config.compute.micro_batch_tokens, groups[:_SEEN]
-    areas = [
-        largest_area(seen[start : start + batch], budget=budget, layout="tree")
-        for start in range(0, len(seen), batch)
-    ]
-    return max(areas, default=budget)
+def _shapes(config: StageConfig, groups: Sequence[TokenGroup], batch: int) -> set[tuple[int, int]]:
+    """(rows, width), padding included, of the micro-batches of some first updates."""
+    budget, updates = config.compute.micro_batch_tokens, -(-min(len(groups), _SEEN) // batch)
+    batches = (batch_indices(len(groups), n, batch=batch, run_seed=0) for n in range(updates))
+    return {
+        shape
+        for indices in batches
+        for shape in planned_shapes([groups[i] for i in indices], budget=budget, layout="tree")
+    }
+
+
+def _met(config: Fixed, groups: Sequence[TokenGroup], shapes: Set[tuple[int, int]]) -> float:
+    """Shapes of the updates and, as thirds, of the pass in which references and scores are read."""
+    read = set() if isinstance(config, SftConfig) else _shapes(config, groups, _SEEN)
+    return len(shapes) + len(read - shapes) / 3 or _UNKNOWN
+
+
+def _guessed(groups: Sequence[TokenGroup], updates: int) -> float:
+    """Shapes of so many updates on responses that may be shorter than those in the groups."""
+    if not groups:
+        return _UNKNOWN
+    return _PER_UPDATE * num_widths(max(g.num_tokens for g in groups)) * math.log1p(updates)
+
+
+def _largest(config: StageConfig, shapes: Collection[tuple[int, int]]) -> int:
+    """Tokens of the largest micro-batch; what it may be while there are none."""
+    return max((rows * width for rows, width in shapes), default=config.compute.micro_batch_tokens)
 
 
 def _predicted(
@@ -167,7 +215,7 @@ def _predicted(
         number_bytes=2 if bf16 else 4,
         attention_bytes=attention,
         held=_HELD if on_cpu else 1.0,
-        kernels=_KERNELS if on_cpu and bf16 else 0.0,
+        kernel=KERNEL if on_cpu and bf16 else 0.0,
         # A checkpoint clones weights and both moments in host memory; on a GPU the optimizer's
         # grouped step makes one temporary of each.
         clones=3 * checkpoints if on_cpu else 1,

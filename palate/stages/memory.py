@@ -5,18 +5,20 @@ and is what trains. With P weights of which T train, F in copies, R of a reward 
 critic, L layers of width d and feed-forward width f, vocabulary V, c cached numbers per token and
 layer, b bytes per number of a matrix product (4, or 2 under bf16 autocast, which also keeps a copy
 of the weights), n copies of a chunk's logits and m of what trains, S of a model that is only there
-at the start:
+at the start, w sizes of weight matrices and s shapes of micro-batches:
 
     peak = 4 P + 4 F + 4 R + max(4 S, 4 T + 8 T + 16 C + max(activations, cache, step)) + kernels
     activations = h (tokens ((L + 2) ((32 + 4 b) d + 4 b f) + 16 d + L a row)
                      + 4 min(tokens, 1024) V n) + (4 - b) P
     cache = b L cached_tokens c
     step = 4 (T + C) m
+    kernels = s (3 w + 6) q
 
 A block keeps about 8 + b vectors of its width (norms stay fp32) and 4 of its feed-forward width;
 two more blocks' worth is in flight in the backward pass. Attention as matrix products keeps the
 weights of every head, a bytes for each pair of a token and a column of its row. On a CPU, h is what
-the allocator holds for each byte in use, and `kernels` what compiled bf16 products keep; both are
+the allocator holds for each byte in use, and q what each bf16 product keeps that is compiled: for
+every shape one forward and two backward per size of matrix, and six for attention. Both are
 measured (`benchmarks/memory.py`). What the process holds before comes on top.
 """
 
@@ -35,7 +37,7 @@ class Shape:
     """The sizes of a causal language model that decide its memory; counts of numbers.
 
     `feed_forward` is the widest matrix of a layer, `cached` what a layer keeps per token for
-    generation (keys and values).
+    generation (keys and values), `matrices` how many sizes of weight matrices there are.
     """
 
     parameters: int
@@ -46,15 +48,17 @@ class Shape:
     vocabulary: int
     cached: int
     heads: int
+    matrices: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """What a stage has in memory: parameter counts by role, tokens by what they are kept for.
 
-    `copies` only compute or wait: the reference, the certified weights of a hard KL
-    budget; `passing` models are gone before training begins. `tokens` is one micro-batch
-    in rows of `row` tokens, `cached_tokens` the rollouts generated at once.
+    `copies` only compute or wait: the reference, the certified weights of a hard KL budget;
+    `passing` models are gone before training begins. `tokens` is one micro-batch in rows of `row`
+    tokens, `shapes` how many shapes micro-batches have (one that is only read counts a third),
+    `cached_tokens` the rollouts generated at once.
     """
 
     trained: int
@@ -64,6 +68,7 @@ class Load:
     critic: int = 0
     tokens: int = 0
     row: int = 0
+    shapes: float = 0
     cached_tokens: int = 0
 
 
@@ -72,15 +77,15 @@ class Arithmetic:
     """How a stage computes: bytes of a number in matrix products, and what that costs.
 
     `attention_bytes` are kept per head, token and column of its row (0 for a fused kernel),
-    `held` is what the allocator holds for each byte of activations, `kernels` what compiled
-    products keep (bytes), `clones` how many copies of the trained numbers an optimizer step or a
+    `held` is what the allocator holds for each byte of activations, `kernel` what each compiled
+    product keeps (bytes), `clones` how many copies of the trained numbers an optimizer step or a
     checkpoint makes for a moment, `logits` how many of a chunk's logits there are at a time.
     """
 
     number_bytes: int
     attention_bytes: int = 0
     held: float = 1.0
-    kernels: float = 0.0
+    kernel: float = 0.0
     clones: float = 1.0
     logits: int = 3
 
@@ -130,7 +135,7 @@ def predicted_memory(shape: Shape, load: Load, how: Arithmetic) -> Memory:
         reward=4 * load.reward,
         critic=16 * load.critic,
         working=max(activations, cache, step, start),
-        kernels=how.kernels,
+        kernels=how.kernel * load.shapes * (3 * shape.matrices + 6),
     )
 
 
@@ -158,4 +163,5 @@ def shape_of(network: PreTrainedModel) -> Shape:
         vocabulary=config.vocab_size,
         cached=2 * groups * head_width,
         heads=heads,
+        matrices=len({matrix.shape for matrix in matrices}),
     )

@@ -47,7 +47,7 @@ def run(config: PretrainConfig, context: StageContext) -> dict[str, float]:
         scope=lambda: autocast(device, config.compute.precision),
     )
     batch = max(1, config.batch_tokens * len(rows) // sum(row.num_tokens for row in rows))
-    announce(context, config, pretrain_memory(config, network, batch))
+    announce(context, config, pretrain_memory(config, network, rows, batch=batch))
     learner = LocalLearner(
         role,
         config.optimizer,

@@ -376,6 +376,22 @@ def test_rows_come_in_few_shapes_within_the_context():
     assert tight.ids.shape[1] == longest
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_tree_may_be_longer_than_the_context_since_positions_restart(family):
+    network = tiny_network(family)
+    # Nine trees of 74 tokens, where positions end at 64: 80 columns, and rows of padding alone.
+    responses = tuple((token,) * 16 for token in (5, 6, 7, 8))
+    groups = [token_group(str(i), (BOS, *range(5 + i, 14 + i)), responses) for i in range(9)]
+    seen: list[torch.Size] = []
+    network.get_input_embeddings().register_forward_pre_hook(
+        lambda _, args: seen.append(args[0].shape)
+    )
+    hidden = group_hidden(network, groups, layout="tree")
+    assert seen == [torch.Size([10, 80])]
+    ours = token_scores(network, hidden, temperature=1.0).logprobs
+    torch.testing.assert_close(ours, plain_logprobs(network, groups, 1.0))
+
+
 def test_padding_counts_when_a_layout_is_chosen():
     short = [token_group(str(i), (1,), ((2,) * 20,)) for i in range(9)]
     long = token_group("long", (1,), ((2,) * 200,))

@@ -2,7 +2,9 @@
 
 import io
 import json
+import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -13,7 +15,7 @@ from rich.text import Text
 
 from palate.batches.groups import TokenGroup, token_group
 from palate.config import objectives
-from palate.config.common import KlConfig, LoraConfig, PromptConfig
+from palate.config.common import ComputeConfig, KlConfig, LoraConfig, PromptConfig
 from palate.config.load import load_recipe
 from palate.config.onpolicy import GrpoConfig, PpoConfig, RlooConfig
 from palate.config.stages import (
@@ -24,7 +26,7 @@ from palate.config.stages import (
     SftConfig,
 )
 from palate.models.build import build_causal_lm, configuration, train_tokenizer
-from palate.models.layout import largest_area
+from palate.models.layout import planned_shapes
 from palate.models.roles import PlainPolicyRole
 from palate.models.tokens import Encoder
 from palate.stages import doctor, loads
@@ -429,6 +431,7 @@ SHAPE = Shape(
     vocabulary=50,
     cached=16,
     heads=2,
+    matrices=3,
 )
 
 
@@ -450,9 +453,11 @@ def test_a_cpu_adds_attention_weights_what_the_heap_holds_and_compiled_kernels()
     plain = predicted_memory(SHAPE, load, Arithmetic(number_bytes=4, attention_bytes=4))
     # 2 layers x 2 heads x 10 tokens x 5 columns x 4 bytes
     assert plain.working - fused.working == 800
-    held = predicted_memory(SHAPE, load, Arithmetic(number_bytes=4, held=1.25, kernels=7))
-    assert (held.working, held.kernels) == (1.25 * fused.working, 7)
-    assert held.peak == fused.peak + 0.25 * fused.working + 7
+    shapes = replace(load, shapes=2)
+    held = predicted_memory(SHAPE, shapes, Arithmetic(number_bytes=4, held=1.25, kernel=7))
+    # For both shapes, three products with each of three matrices and six of attention.
+    assert (held.working, held.kernels) == (1.25 * fused.working, 2 * (3 * 3 + 6) * 7)
+    assert held.peak == fused.peak + 0.25 * fused.working + held.kernels
 
 
 def test_a_micro_batch_is_as_large_as_its_padded_rows() -> None:
@@ -462,9 +467,50 @@ def test_a_micro_batch_is_as_large_as_its_padded_rows() -> None:
     whole = loads.fixed_memory(config, outline, groups)
     single = loads.fixed_memory(config.model_copy(update={"batch_rows": 1}), outline, groups)
     # Rows of 50 tokens are 64 wide; three of them, or one at a time.
-    assert largest_area(groups, budget=4096, layout="rows") == 3 * 64
-    assert largest_area(groups, budget=64, layout="rows") == 64
+    assert planned_shapes(groups, budget=4096, layout="rows") == [(3, 64)]
+    assert planned_shapes(groups, budget=64, layout="rows") == [(1, 64), (2, 32)]
     assert whole.working > single.working
+
+
+def test_a_kernel_is_counted_for_every_shape_that_micro_batches_have() -> None:
+    groups = [token_group(str(n), (1,) * 20, ((5,) * size,)) for n, size in enumerate((30, 9, 9))]
+    config = SftConfig(batch_rows=1, compute=ComputeConfig(device="cpu", precision="bf16"))
+    outline = small_outline("llama")
+    alike = loads.fixed_memory(config, outline, groups[1:])
+    mixed = loads.fixed_memory(config, outline, groups)
+    # (1, 32) alone, or (1, 64) as well; three sizes of matrices in a Llama block.
+    assert mixed.kernels == 2 * alike.kernels == 2 * (3 * 3 + 6) * loads.KERNEL
+    single = config.model_copy(update={"compute": ComputeConfig(device="cpu", precision="fp32")})
+    assert loads.fixed_memory(single, outline, groups).kernels == 0
+
+
+def test_responses_to_come_are_of_any_length_and_their_shapes_become_rarer() -> None:
+    bf16 = ComputeConfig(device="cpu", precision="bf16")
+    outline = small_outline("llama")
+    prompts = [token_group(str(n), (1,) * 20, ()) for n in range(100)]
+    groups = loads.answered(prompts, k=3, max_tokens=30)
+    assert groups[0].prompt == (1,) * 20
+    assert [len(response) for response in groups[0].responses] == [30] * 3
+
+    def shapes(updates: int) -> float:
+        config = RewardConfig(batch_groups=1, epochs=updates / 100, compute=bf16)
+        memory = loads.fixed_memory(config, outline, groups, written=False)
+        return memory.kernels / (loads.KERNEL * (3 * 3 + 6))
+
+    # Trees of 110 tokens: widths of 16, 32, ..., 112.
+    assert shapes(100) == pytest.approx(0.3 * 7 * math.log(101))
+    assert shapes(10_000) == pytest.approx(0.3 * 7 * math.log(10_001))
+    written = RewardConfig(batch_groups=1, compute=bf16)
+    assert loads.fixed_memory(written, outline, groups).kernels < shapes(100) * loads.KERNEL * 15
+
+
+def test_a_stage_finds_half_the_kernels_of_those_before_it_up_to_what_is_kept() -> None:
+    small = predicted_memory(
+        SHAPE, Load(trained=1, shapes=2), Arithmetic(number_bytes=2, kernel=1e6)
+    )
+    assert loads.left_by([]) == 0
+    assert loads.left_by([small, small]) == small.kernels == 2 * 15 * 1e6
+    assert loads.left_by([small] * 100) == 600 * 2**20
 
 
 def test_an_adapter_trains_little_and_needs_no_copy_for_the_reference() -> None:

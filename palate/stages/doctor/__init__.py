@@ -13,6 +13,7 @@ from palate.config.common import StageConfig
 from palate.config.load import database_url, resolved_json
 from palate.config.stages import AnyStageConfig, Recipe
 from palate.models.precision import pick_device
+from palate.stages import loads
 from palate.stages.context import StageContext, stage_seed
 from palate.stages.doctor.blueprints import Blueprints, Case
 from palate.stages.doctor.exams import examine
@@ -82,6 +83,7 @@ def run(recipe: Recipe | None, *, root: Path, console: Console) -> bool:
 
 def _recipe(recipe: Recipe, visit: Visit, *, root: Path, scratch: Path) -> None:
     """Every stage in order; what `prepare` makes goes to `scratch`, nothing to the run."""
+    process = psutil.Process().memory_info().rss
     finished: dict[str, Path] = {}
     artifacts: dict[str, Path] = {}
     contexts: dict[str, StageContext] = {}
@@ -105,7 +107,7 @@ def _recipe(recipe: Recipe, visit: Visit, *, root: Path, scratch: Path) -> None:
         if here.path.is_dir():
             artifacts[name] = here.path
     if memories:
-        visit.hear("memory and disk", _resources(recipe, memories, root))
+        visit.hear("memory and disk", _resources(recipe, memories, root, process))
 
 
 def _context(
@@ -135,10 +137,15 @@ def _skipped(folder: Path) -> Exam[None]:
     yield ok(f"finished before ({folder}); a run skips it")
 
 
-def _resources(recipe: Recipe, memories: Mapping[str, Memory], root: Path) -> Exam[None]:
+def _resources(
+    recipe: Recipe, memories: Mapping[str, Memory], root: Path, process: int
+) -> Exam[None]:
     """The predicted peak of every training stage against what is free now."""
-    yield _table(memories)
-    fits = [_fits(name, memory, recipe.stages[name]) for name, memory in memories.items()]
+    yield _table(memories, process)
+    fits = [
+        _fits(name, memory.peak + before, recipe.stages[name])
+        for (name, memory), before in zip(memories.items(), _left(memories), strict=True)
+    ]
     yield from (finding for finding in fits if finding.level != "ok")
     if all(finding.level == "ok" for finding in fits):
         yield ok("every stage fits into the memory that is free now")
@@ -147,18 +154,25 @@ def _resources(recipe: Recipe, memories: Mapping[str, Memory], root: Path) -> Ex
     yield ok(text) if saved < free else problem(text, "free some, or give another --root")
 
 
-def _fits(name: str, memory: Memory, config: StageConfig) -> Finding:
+def _left(memories: Mapping[str, Memory]) -> list[float]:
+    """What each stage finds in the process, from those before it."""
+    before = list(memories.values())
+    return [loads.left_by(before[:index]) for index in range(len(before))]
+
+
+def _fits(name: str, peak: float, config: StageConfig) -> Finding:
     device = pick_device(config.compute.device)
     free = free_memory(device)
-    need = f"{in_bytes(memory.peak)} beside what the process holds"
+    need = f"{in_bytes(peak)} beside what the process holds"
     text = f"{name} needs about {need}; {in_bytes(free)} are free on {device}"
     remedy = "lower compute.micro_batch_tokens, set lora.rank, or take a smaller model"
-    if memory.peak > free:
+    if peak > free:
         return problem(text, remedy)
-    return warning(text, remedy) if memory.peak > _TIGHT * free else ok(text)
+    return warning(text, remedy) if peak > _TIGHT * free else ok(text)
 
 
-def _table(memories: Mapping[str, Memory]) -> Table:
+def _table(memories: Mapping[str, Memory], process: int) -> Table:
+    """MiB (GiB if large) by stage; a run's process holds what this one did, and what is left."""
     parts = {"grads": "gradients", "Adam": "moments"}
     names = ("weights", "grads", "Adam", "copies", "reward", "critic", "working", "kernels")
     large = max(memory.peak for memory in memories.values()) >= 10 * 2**30
@@ -166,10 +180,8 @@ def _table(memories: Mapping[str, Memory]) -> Table:
     table = Table(unit, *names, "process", "peak", box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
-    process = psutil.Process().memory_info().rss
-    for name, memory in memories.items():
+    for (name, memory), left in zip(memories.items(), _left(memories), strict=True):
         sizes = [getattr(memory, parts.get(part, part)) for part in names]
-        table.add_row(
-            name, *(f"{s / 2**power:,.{digits}f}" for s in (*sizes, process, memory.peak + process))
-        )
+        sizes += [process + left, process + left + memory.peak]
+        table.add_row(name, *(f"{size / 2**power:,.{digits}f}" for size in sizes))
     return table

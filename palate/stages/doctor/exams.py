@@ -40,8 +40,6 @@ from palate.store import formats
 
 _JUDGED = 64
 
-Fixed = SftConfig | RewardConfig | DpoConfig
-
 
 def examine(config: StageConfig, case: Case) -> Exam[Memory | None]:
     """Everything there is to say about a stage, and the memory it will take if it trains."""
@@ -106,10 +104,10 @@ def _pretrain(config: PretrainConfig, case: Case) -> Exam[Memory | None]:
     scale = len(rows.rows) / len(groups)
     tokens = round(scale * sum(piece.num_tokens for piece in cut))
     batch = yield from plans.pretrain_plan(config, round(scale * len(cut)), tokens)
-    return loads.pretrain_memory(config, model.outline, batch)
+    return loads.pretrain_memory(config, model.outline, cut, batch=batch)
 
 
-def _fixed(config: Fixed, case: Case) -> Exam[Memory | None]:
+def _fixed(config: loads.Fixed, case: Case) -> Exam[Memory | None]:
     rows = yield from attempt(_training_rows(config, case))
     if rows:
         noun = "demonstration" if isinstance(config, SftConfig) else "group"
@@ -122,14 +120,17 @@ def _fixed(config: Fixed, case: Case) -> Exam[Memory | None]:
     groups: Sequence[TokenGroup] = ()
     if rows:
         groups = (yield from attempt(rendering.seen(rows, model, config.prompt))) or ()
-    else:
-        asked = yield from attempt(_asked_later(config.data, case))
-        if asked:
-            yield from attempt(rendering.seen(asked, model, config.prompt))
-    return loads.fixed_memory(config, model.outline, groups)
+        return loads.fixed_memory(config, model.outline, groups)
+    asked = yield from attempt(_asked_later(config.data, case))
+    if asked:
+        sample, prompts = asked
+        groups = (yield from attempt(rendering.seen(prompts, model, config.prompt))) or ()
+        k = 1 if isinstance(config, SftConfig) else sample.k
+        groups = loads.answered(groups, k=k, max_tokens=sample.sampling.max_tokens)
+    return loads.fixed_memory(config, model.outline, groups, written=False)
 
 
-def _training_rows(config: Fixed, case: Case) -> Exam[Material | None]:
+def _training_rows(config: loads.Fixed, case: Case) -> Exam[Material | None]:
     if isinstance(config, SftConfig):
         return (yield from materials.demonstrations(config, case))
     if isinstance(config, DpoConfig) and config.loss == "kto":
@@ -137,14 +138,15 @@ def _training_rows(config: Fixed, case: Case) -> Exam[Material | None]:
     return (yield from materials.preferences(config, case))
 
 
-def _asked_later(source: str, case: Case) -> Exam[Material[Prompt] | None]:
-    """The prompts behind data that is still to be sampled and judged."""
+def _asked_later(source: str, case: Case) -> Exam[tuple[SampleConfig, Material[Prompt]] | None]:
+    """The stage that will sample the data, and its prompts."""
     config = case.recipe.stages.get(stage_name(source)) if source.startswith("@") else None
     if isinstance(config, JudgeConfig):
         return (yield from _asked_later(config.groups, case))
     if isinstance(config, SampleConfig):
         yield ok(f"responses are not there yet; shown is a prompt of [{stage_name(source)}]")
-        return (yield from materials.prompts(config, case))
+        prompts = yield from materials.prompts(config, case)
+        return (config, prompts) if prompts else None
     return None
 
 
