@@ -137,9 +137,13 @@ def command(folder: Path, verb: str, run: str, *words: str) -> None:
     subprocess.run(call, check=True, stdout=subprocess.DEVNULL)
 
 
-def start(verb: str, folder: Path, size: str) -> list[str]:
-    """The words for a model of a size: its folder, or what it is made like."""
-    if verb in ("ppo", "grpo", "rloo", "online_dpo"):
+def start(stage: str, folder: Path, size: str) -> list[str]:
+    """The words for a model of a size: its folder, or what it is made like.
+
+    Short on-policy stages take the random one, whose answers are as long as they may be.
+    """
+    verb = stage.partition("-")[0]
+    if stage in ("ppo-long", "grpo-long"):
         return [f"model={teach(folder, size)}"]
     if verb != "pretrain":
         return [f"model={folder / size}"]
@@ -152,7 +156,7 @@ def measured(folder: Path, stage: str, size: str) -> dict[str, float]:
     words = STAGES[stage].format(**{n: folder / f"{n}.jsonl" for n in ("pairs", "groups")}).split()
     run = f"{stage}-{size}".replace(".", "_")
     verb = stage.partition("-")[0]
-    command(folder, verb, run, *start(verb, folder, size), *words)
+    command(folder, verb, run, *start(stage, folder, size), *words)
     (timing,) = (folder / "runs" / run).glob("*/timing.json")
     return json.loads(timing.read_text())
 
