@@ -24,8 +24,9 @@ _SEEN = 2000  # groups that are laid out for the prediction
 _EVERY = 50  # updates between checkpoints of fixed data (training/fit.py's callers)
 _HELD = 1.25  # bytes that glibc's heap holds for each byte of activations, at the peak
 KERNEL = 0.95 * 2**20  # bytes; oneDNN compiles a bf16 product for every shape, and keeps it
-# Shapes come ever more rarely: of the widths that rows can have, so many per factor e of
-_PER_STEP, _PER_UPDATE = 0.45, 0.3  # on-policy steps, updates on data that is not written yet
+# New shapes come ever more rarely: for every width that rows can have, so many per factor e of
+# on-policy steps, and of updates on data that is still to be sampled.
+_PER_STEP, _PER_UPDATE = 0.45, 0.3
 _LEFT = 600 * 2**20  # bytes of kernels that a process keeps, whatever its stages compiled
 _UNKNOWN = 40  # shapes, as long as there is no data
 
@@ -176,12 +177,14 @@ def answered(prompts: Sequence[TokenGroup], *, k: int, max_tokens: int) -> list[
 
 def _shapes(config: StageConfig, groups: Sequence[TokenGroup], batch: int) -> set[tuple[int, int]]:
     """(rows, width), padding included, of the micro-batches of some first updates."""
-    budget, updates = config.compute.micro_batch_tokens, -(-min(len(groups), _SEEN) // batch)
-    batches = (batch_indices(len(groups), n, batch=batch, run_seed=0) for n in range(updates))
+    if not groups:
+        return set()
+    seen = [groups[i] for i in batch_indices(len(groups), 0, batch=_SEEN, run_seed=0)]
+    budget = config.compute.micro_batch_tokens
     return {
         shape
-        for indices in batches
-        for shape in planned_shapes([groups[i] for i in indices], budget=budget, layout="tree")
+        for start in range(0, len(seen), batch)
+        for shape in planned_shapes(seen[start : start + batch], budget=budget, layout="tree")
     }
 
 
