@@ -1,6 +1,7 @@
 """What each training stage will hold in memory, in the counts that the prediction takes."""
 
 import copy
+import itertools
 import math
 from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import replace
@@ -90,10 +91,12 @@ def online_memory(
     reward: PreTrainedModel | None,
     *,
     reward_lora: LoraConfig | None = None,
+    lengths: Sequence[int] = (),
 ) -> Memory:
     """PPO, GRPO and RLOO; `reward` is the outline of a reward model, None for a function.
 
-    `reward_lora` is the adapter of one that shares the policy's backbone.
+    `reward_lora` is the adapter of one that shares the policy's backbone, `lengths` those of some
+    responses of the policy; without any, none ends before it has to.
     """
     shape = shape_of(outline)
     judge = _with_head(shape_of(reward)) if reward else None
@@ -110,7 +113,7 @@ def online_memory(
     tree = longest + config.k * config.sampling.max_tokens
     longest += config.sampling.max_tokens
     batch = -(-config.batch_prompts // config.minibatches)
-    groups = answered(prompts, k=config.k, max_tokens=config.sampling.max_tokens)
+    groups = answered(prompts, k=config.k, lengths=lengths or (config.sampling.max_tokens,))
     load = Load(
         trained=adapter or shape.parameters,
         copies=certified + (0 if adapter else shape.parameters),
@@ -169,10 +172,13 @@ def _with_head(shape: Shape) -> Shape:
     return replace(shape, parameters=shape.backbone + shape.width)
 
 
-def answered(prompts: Sequence[TokenGroup], *, k: int, max_tokens: int) -> list[TokenGroup]:
-    """Groups of k responses of which none ends before it has to."""
-    response = (0,) * max_tokens
-    return [token_group(one.id, one.prompt, (response,) * k) for one in prompts]
+def answered(prompts: Sequence[TokenGroup], *, k: int, lengths: Sequence[int]) -> list[TokenGroup]:
+    """Groups of k responses that have these lengths by turns."""
+    turns = itertools.cycle(lengths)
+    return [
+        token_group(one.id, one.prompt, tuple((0,) * next(turns) for _ in range(k)))
+        for one in prompts
+    ]
 
 
 def _shapes(config: StageConfig, groups: Sequence[TokenGroup], batch: int) -> set[tuple[int, int]]:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from palate.batches.groups import TokenGroup, token_group
 from palate.config import objectives
-from palate.config.common import ComputeConfig, KlConfig, LoraConfig, PromptConfig
+from palate.config.common import ComputeConfig, KlConfig, LoraConfig, PromptConfig, SamplingConfig
 from palate.config.load import load_recipe
 from palate.config.onpolicy import GrpoConfig, PpoConfig, RlooConfig
 from palate.config.stages import (
@@ -488,7 +488,7 @@ def test_responses_to_come_are_of_any_length_and_their_shapes_become_rarer() -> 
     bf16 = ComputeConfig(device="cpu", precision="bf16")
     outline = small_outline("llama")
     prompts = [token_group(str(n), (1,) * 20, ()) for n in range(100)]
-    groups = loads.answered(prompts, k=3, max_tokens=30)
+    groups = loads.answered(prompts, k=3, lengths=(30,))
     assert groups[0].prompt == (1,) * 20
     assert [len(response) for response in groups[0].responses] == [30] * 3
 
@@ -502,6 +502,18 @@ def test_responses_to_come_are_of_any_length_and_their_shapes_become_rarer() -> 
     assert shapes(10_000) == pytest.approx(0.3 * 7 * math.log(10_001))
     written = RewardConfig(batch_groups=1, compute=bf16)
     assert loads.fixed_memory(written, outline, groups).kernels < shapes(100) * loads.KERNEL * 15
+
+
+def test_a_policy_that_ends_early_takes_less_and_is_told_what_it_may_grow_to() -> None:
+    outline = small_outline("llama")
+    prompts = [token_group(str(n), (1,) * 20, ()) for n in range(8)]
+    config = GrpoConfig(k=4, batch_prompts=8, minibatches=1, steps=2)
+    config = config.model_copy(update={"sampling": SamplingConfig(max_tokens=64)})
+    most = loads.online_memory(config, outline, prompts, None)
+    assert loads.online_memory(config, outline, prompts, None, lengths=(64,)) == most
+    early = loads.online_memory(config, outline, prompts, None, lengths=(8, 12))
+    assert early.working < 0.5 * most.working
+    assert early.kernels == most.kernels
 
 
 def test_a_stage_finds_half_the_kernels_of_those_before_it_up_to_what_is_kept() -> None:

@@ -1,6 +1,7 @@
 """One stage under examination: its data, its model, an example, its arithmetic and its memory."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from palate.batches.groups import TokenGroup
 from palate.config.common import ComputeConfig, PromptConfig, StageConfig
@@ -31,9 +32,10 @@ from palate.stages.context import EVALUATION, HELD_OUT, MODEL
 from palate.stages.doctor import material as materials
 from palate.stages.doctor import plans, rendering, trial
 from palate.stages.doctor.blueprints import Blueprint, Case
+from palate.stages.doctor.machine import free_memory
 from palate.stages.doctor.material import Material
 from palate.stages.doctor.places import REWARD_MODEL, place_of, promised, stage_name
-from palate.stages.doctor.verdicts import Exam, attempt, counted, ok, warning
+from palate.stages.doctor.verdicts import Exam, Finding, attempt, counted, in_bytes, ok, warning
 from palate.stages.memory import Memory
 from palate.stages.pretrain import pieces
 from palate.store import formats
@@ -126,7 +128,7 @@ def _fixed(config: loads.Fixed, case: Case) -> Exam[Memory | None]:
         sample, prompts = asked
         groups = (yield from attempt(rendering.seen(prompts, model, config.prompt))) or ()
         k = 1 if isinstance(config, SftConfig) else sample.k
-        groups = loads.answered(groups, k=k, max_tokens=sample.sampling.max_tokens)
+        groups = loads.answered(groups, k=k, lengths=(sample.sampling.max_tokens,))
     return loads.fixed_memory(config, model.outline, groups, written=False)
 
 
@@ -174,8 +176,37 @@ def _online(config: AnyOnPolicyConfig, case: Case) -> Exam[Memory | None]:
     lora = None
     if isinstance(maker, RewardConfig) and loads.on_one_backbone(config, maker):
         lora = maker.lora
-    reward = judge.outline if judge else None
-    return loads.online_memory(config, model.outline, groups, reward, reward_lora=lora)
+    memory = partial(
+        loads.online_memory,
+        config,
+        model.outline,
+        groups,
+        judge.outline if judge else None,
+        reward_lora=lora,
+    )
+    # A trial is short: what it cut off may become as long as allowed.
+    lengths = [
+        len(one.token_ids) if one.finish == "stop" else config.sampling.max_tokens
+        for group in written
+        for one in group.responses
+    ]
+    if not lengths:
+        return memory()
+    now, later = memory(lengths=lengths), memory()
+    if later.peak > now.peak:
+        yield _growth(config, sum(lengths) / len(lengths), later.peak, later.peak - now.peak)
+    return now
+
+
+def _growth(config: AnyOnPolicyConfig, mean: float, peak: float, more: float) -> Finding:
+    """What the policy would take beyond what is predicted if it came to write more."""
+    text = (
+        f"the policy writes about {mean:.0f} tokens; if it came to write "
+        f"{config.sampling.max_tokens}, it would take {in_bytes(more)} more than predicted below"
+    )
+    if peak <= free_memory(pick_device(config.compute.device)):
+        return ok(text)
+    return warning(text, "lower sampling.max_tokens or compute.micro_batch_tokens")
 
 
 def _rehearsal(

@@ -111,7 +111,8 @@ def _opened(config: AnyOnPolicyConfig, blueprint: Blueprint) -> OpenPolicy:
 
 def _response(rollout: Rollout, policy: OpenPolicy) -> Response:
     finish = "stop" if rollout.finished else "length"
-    return Response(text=policy.encoder.decode(rollout.tokens), finish=finish)
+    text = policy.encoder.decode(rollout.tokens)
+    return Response(text=text, token_ids=rollout.tokens, finish=finish)
 
 
 def _self_kl(kl: float) -> Finding:
