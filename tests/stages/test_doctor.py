@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -306,6 +307,25 @@ def test_prepared_tables_are_read_by_later_stages_before_anything_has_run(
     run_recipe(load_recipe(Path("recipe.toml")), root=Path(), console=Console(quiet=True))
     _, page = examine(prepared)
     assert "finished before (runs/run/01-data); a run skips it" in page
+
+
+def test_a_trained_policy_is_told_what_longer_responses_would_take(examine: Doctor) -> None:
+    # Trained to say nothing, so that nearly every response is shorter than 64 tokens.
+    taught = (
+        TINY
+        + SFT.replace("demonstrations.jsonl", "silence.jsonl")
+        + "epochs = 30\noptimizer = { lr = 0.01 }\n"
+    )
+    write(Path("silence.jsonl"), [{"prompt": f"{n}?", "completion": "."} for n in range(9)])
+    online = PPO.replace("max_tokens = 8", "max_tokens = 64")
+    examine(taught)
+    run_recipe(load_recipe(Path("recipe.toml")), root=Path(), console=Console(quiet=True))
+    well, page = examine(taught + online)
+    assert well, page
+    assert re.search(r"the policy writes about \d+ tokens; if it came to write 64, it would", page)
+    unborn = TINY.replace("[pretrain]", "[pretrain]\nseed = 9", 1)
+    _, untaught = examine(unborn + online + FROM_PRETRAIN)
+    assert "the policy writes" not in untaught
 
 
 def test_a_model_that_does_not_fit_is_a_problem(examine: Doctor) -> None:
