@@ -15,8 +15,7 @@ from measure import machine
 from palate.config.stages import ArchitectureConfig
 from palate.models.build import build_causal_lm, train_tokenizer
 from palate.models.load import save_policy
-from palate.records.conversation import Group, Response, user_prompt
-from palate.records.judgement import Preference, PreferenceGroup
+from palate.records import Group, Preference, PreferenceGroup, Response, user_prompt
 from palate.worlds import cafe
 
 SIZES = {

@@ -106,8 +106,7 @@ def _arranged(
 ) -> tuple[int, list[list[int]]]:
     """The width of the rows, and which trees are in which row."""
     longest = max(tree.num_tokens for tree in trees)
-    width = _wide(longest)
-    width = max(longest, min(width, context or width))
+    width = max(longest, min(_wide(longest), context or _wide(longest)))
     shelves = _shelved(trees, width) if layout == "tree" else [[i] for i in range(len(trees))]
     return width, shelves + [[]] * (few(len(shelves)) - len(shelves))
 
@@ -133,7 +132,8 @@ def few(count: int, *, steps: int = 4) -> int:
 
 
 def _wide(longest: int) -> int:
-    """The width of rows of which the longest has so many tokens."""
+    """The width of rows of which the longest has so many tokens: CPU kernels are compiled, and
+    kept, per shape."""
     return rounded_up(few(longest, steps=8), _STEP)
 
 

@@ -128,6 +128,15 @@ def online_memory(
     return _predicted(config, shape, load, logits=_WITH_ENTROPY, checkpoints=checkpoints)
 
 
+def answered(prompts: Sequence[TokenGroup], *, k: int, lengths: Sequence[int]) -> list[TokenGroup]:
+    """Groups of k responses that have these lengths by turns."""
+    turns = itertools.cycle(lengths)
+    return [
+        token_group(one.id, one.prompt, tuple((0,) * next(turns) for _ in range(k)))
+        for one in prompts
+    ]
+
+
 def on_one_backbone(config: AnyOnPolicyConfig, reward: RewardConfig) -> bool:
     """Whether a reward model that a stage of the recipe makes will be an adapter on the policy's
     own backbone."""
@@ -170,15 +179,6 @@ def trained_by(lora: LoraConfig, outline: PreTrainedModel) -> int:
 def _with_head(shape: Shape) -> Shape:
     """The backbone with one output per token instead of a vocabulary."""
     return replace(shape, parameters=shape.backbone + shape.width)
-
-
-def answered(prompts: Sequence[TokenGroup], *, k: int, lengths: Sequence[int]) -> list[TokenGroup]:
-    """Groups of k responses that have these lengths by turns."""
-    turns = itertools.cycle(lengths)
-    return [
-        token_group(one.id, one.prompt, tuple((0,) * next(turns) for _ in range(k)))
-        for one in prompts
-    ]
 
 
 def _shapes(config: StageConfig, groups: Sequence[TokenGroup], batch: int) -> set[tuple[int, int]]:

@@ -191,9 +191,8 @@ def expert_iteration(n: int, optimizer: OptimizerConfig, *, updates: int) -> Run
 
     def run(seed: int) -> Reached:
         world = tabular_world(exact.short())
-        judge = ScorerJudge(TableScorer(world.index, world.reward), ask="best", pairs_per_group=0)
         tokens = [
-            token_group(prompt.id, prompt.token_ids, _best(world, prompt, judge, n, seed=seed))
+            token_group(prompt.id, prompt.token_ids, best_responses(world, prompt, n, seed=seed))
             for prompt in world.prompts
         ]
         imitate(world, tokens, "token_mean", optimizer, updates=updates, seed=seed)
@@ -209,10 +208,11 @@ def expert_iteration(n: int, optimizer: OptimizerConfig, *, updates: int) -> Run
     return run
 
 
-def _best(
-    world: World, prompt: Prompt, judge: ScorerJudge, n: int, *, seed: int
+def best_responses(
+    world: World, prompt: Prompt, n: int, *, seed: int
 ) -> tuple[tuple[int, ...], ...]:
-    """The best response of each of many groups of n that the policy samples to a prompt."""
+    """What a judge keeps of each of 2,000 groups of n that the policy samples to a prompt."""
+    judge = ScorerJudge(TableScorer(world.index, world.reward), ask="best", pairs_per_group=0)
     asked = world.encoder.encode_prompt(prompt)
     (rollouts,) = world.sampler.sample([asked], n * _POOLS, seed=seed)
     responses = [Response(text="", token_ids=rollout.tokens) for rollout in rollouts]

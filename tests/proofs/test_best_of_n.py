@@ -4,32 +4,20 @@ import pytest
 import torch
 from scipy.stats import power_divergence
 
-from palate.feedback.judges import ScorerJudge
-from palate.records import Choice, Group, Response
 from palate.verify import enumeration as exact
-from palate.verify.worlds import TableScorer, tabular_world
-
-GROUPS = 2000
+from palate.verify.offline import best_responses
+from palate.verify.worlds import tabular_world
 
 
 @pytest.mark.parametrize("n", [2, 4, 16])
 def test_the_best_of_n_responses_follow_the_exact_distribution(n: int) -> None:
     world = tabular_world(exact.tabular())
-    judge = ScorerJudge(TableScorer(world.index, world.reward), ask="best", pairs_per_group=0)
     for row, prompt in enumerate(world.prompts):
-        asked = world.encoder.encode_prompt(prompt)
-        (rollouts,) = world.sampler.sample([asked], GROUPS * n, seed=n)
-        responses = [Response(text="", token_ids=rollout.tokens) for rollout in rollouts]
-        groups = [
-            Group(prompt=prompt, responses=tuple(responses[i : i + n]))
-            for i in range(0, len(responses), n)
-        ]
+        best = best_responses(world, prompt, n, seed=n)
         kept = torch.zeros(len(world.reward[row]))
-        for group, judgement in zip(groups, judge.judge(groups, seed=0), strict=True):
-            assert isinstance(judgement.verdict, Choice)
-            chosen = group.responses[judgement.verdict.chosen].token_ids
-            kept[world.index.responses[chosen]] += 1
-        truth = GROUPS * exact.best_of_n(world.log_ref[row], world.reward[row], n)
+        for response in best:
+            kept[world.index.responses[response]] += 1
+        truth = len(best) * exact.best_of_n(world.log_ref[row], world.reward[row], n)
         assert g_test(kept, truth) > 1e-4
 
 

@@ -328,6 +328,21 @@ def test_a_trained_policy_is_told_what_longer_responses_would_take(examine: Doct
     assert "the policy writes" not in untaught
 
 
+def test_a_later_stage_finds_half_the_kernels_of_the_earlier_one(examine: Doctor) -> None:
+    bf16 = 'compute = { device = "cpu", precision = "bf16" }\n'
+    recipe = TINY.replace("[pretrain.architecture]", bf16 + "[pretrain.architecture]")
+    _, page = examine(recipe + SFT + bf16)
+    numbers = {
+        cells[0]: [int(cell.replace(",", "")) for cell in cells[-3:]]
+        for cells in map(str.split, page.splitlines())
+        if cells[:1] in (["pretrain"], ["sft"]) and cells[-1].replace(",", "").isdigit()
+    }
+    (kernels, process, peak), (_, later, _) = numbers["pretrain"], numbers["sft"]
+    assert kernels > 10
+    assert later - process == pytest.approx(kernels / 2, abs=1)
+    assert peak >= process + kernels
+
+
 def test_a_model_that_does_not_fit_is_a_problem(examine: Doctor) -> None:
     huge = TINY.replace("hidden_size = 32", "hidden_size = 65536").replace(
         "layers = 2", "layers = 40"
@@ -489,6 +504,9 @@ def test_a_micro_batch_is_as_large_as_its_padded_rows() -> None:
     # Rows of 50 tokens are 64 wide; three of them, or one at a time.
     assert planned_shapes(groups, budget=4096, layout="rows") == [(3, 64)]
     assert planned_shapes(groups, budget=64, layout="rows") == [(1, 64), (2, 32)]
+    # Beyond 256 tokens widths are 32 apart.
+    long = token_group("long", (1,) * 100, ((5,) * 189,))
+    assert planned_shapes([long], budget=4096, layout="rows") == [(1, 320)]
     assert whole.working > single.working
 
 
@@ -500,6 +518,10 @@ def test_a_kernel_is_counted_for_every_shape_that_micro_batches_have() -> None:
     mixed = loads.fixed_memory(config, outline, groups)
     # (1, 32) alone, or (1, 64) as well; three sizes of matrices in a Llama block.
     assert mixed.kernels == 2 * alike.kernels == 2 * (3 * 3 + 6) * loads.KERNEL
+    # One by one in training; all at once, in a shape of their own, when scores are read.
+    judged = RewardConfig(batch_groups=1, compute=config.compute)
+    read = loads.fixed_memory(judged, outline, groups[1:]).kernels
+    assert read == pytest.approx(alike.kernels * (1 + 1 / 3))
     single = config.model_copy(update={"compute": ComputeConfig(device="cpu", precision="fp32")})
     assert loads.fixed_memory(single, outline, groups).kernels == 0
 
@@ -524,7 +546,7 @@ def test_responses_to_come_are_of_any_length_and_their_shapes_become_rarer() -> 
     assert loads.fixed_memory(written, outline, groups).kernels < shapes(100) * loads.KERNEL * 15
 
 
-def test_a_policy_that_ends_early_takes_less_and_is_told_what_it_may_grow_to() -> None:
+def test_a_policy_that_ends_early_takes_less_but_meets_as_many_shapes() -> None:
     outline = small_outline("llama")
     prompts = [token_group(str(n), (1,) * 20, ()) for n in range(8)]
     config = GrpoConfig(k=4, batch_prompts=8, minibatches=1, steps=2)
@@ -534,6 +556,10 @@ def test_a_policy_that_ends_early_takes_less_and_is_told_what_it_may_grow_to() -
     early = loads.online_memory(config, outline, prompts, None, lengths=(8, 12))
     assert early.working < 0.5 * most.working
     assert early.kernels == most.kernels
+    bf16 = config.model_copy(update={"compute": ComputeConfig(device="cpu", precision="bf16")})
+    # Trees of up to 276 tokens: widths of 16, 32, ..., 256, and 288.
+    shapes = loads.online_memory(bf16, outline, prompts, None).kernels / (loads.KERNEL * 15)
+    assert shapes == pytest.approx(0.45 * 17 * math.log(3))
 
 
 def test_a_stage_finds_half_the_kernels_of_those_before_it_up_to_what_is_kept() -> None:

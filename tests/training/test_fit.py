@@ -16,6 +16,7 @@ from palate.training.learner import LocalLearner, read_all
 from palate.training.order import batch_indices
 from palate.verify.loops import History
 from tests.models.tiny import BOS, EOS, tiny_network
+from tests.training.stops import Interrupted, StopsAt
 
 GROUPS = [
     TokenGroup(
@@ -26,21 +27,6 @@ GROUPS = [
     )
     for i in range(5)
 ]
-
-
-class Interrupted(Exception):
-    pass
-
-
-class StopsAt(History):
-    def __init__(self, update: int) -> None:
-        super().__init__()
-        self.last = update
-
-    def log(self, step, total, values):
-        super().log(step, total, values)
-        if step == self.last:
-            raise Interrupted
 
 
 def loss_for(rows):

@@ -184,18 +184,20 @@ def _online(config: AnyOnPolicyConfig, case: Case) -> Exam[Memory | None]:
         judge.outline if judge else None,
         reward_lora=lora,
     )
-    # A trial is short: what it cut off may become as long as allowed.
-    lengths = [
-        len(one.token_ids) if one.finish == "stop" else config.sampling.max_tokens
-        for group in written
-        for one in group.responses
-    ]
-    if not lengths:
-        return memory()
+    lengths = _lengths(config, written)
     now, later = memory(lengths=lengths), memory()
     if later.peak > now.peak:
         yield _growth(config, sum(lengths) / len(lengths), later.peak, later.peak - now.peak)
     return now
+
+
+def _lengths(config: AnyOnPolicyConfig, written: Sequence[Group]) -> list[int]:
+    """Lengths of a trial's responses; what the trial cut off may become as long as allowed."""
+    return [
+        len(one.token_ids) if one.finish == "stop" else config.sampling.max_tokens
+        for group in written
+        for one in group.responses
+    ]
 
 
 def _growth(config: AnyOnPolicyConfig, mean: float, peak: float, more: float) -> Finding:
