@@ -148,6 +148,8 @@ class RewardConfig(ReadingConfig):
     """Backbone to start from: `@stage`, a local folder or a Hub name."""
     data: str = "@judge"
     """Preferences: `@stage`, a file, a Hub name or `project:NAME`."""
+    auxiliary_data: str = ""
+    """Further preferences, trained on among the others and never held out: also `cafe:quiz`."""
     prompt: PromptConfig = PromptConfig()
     """Prompt format and length."""
     max_response_tokens: int = Field(default=256, ge=1)

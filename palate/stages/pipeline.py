@@ -47,6 +47,7 @@ from palate.training.checkpoints import Checkpoints
 NAME_WIDTH = 18
 
 READS = {
+    "auxiliary_data",
     "baseline",
     "corpus",
     "data",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -62,17 +63,10 @@ def start(config: RewardConfig, context: StageContext) -> Start:
 
 
 def run(config: RewardConfig, context: StageContext) -> dict[str, float]:
-    """Train on preferences, centre on the training responses, save, measure on held-out prompts."""
+    """Train on preferences, centre on the judged responses, save, measure on held-out prompts."""
     begun = start(config, context)
-    train, held = sources.preferences(
-        context, config.data, held_out_fraction=config.held_out_fraction
-    )
-    rows, tokens = encoded(
-        train,
-        begun.encoder,
-        config.max_response_tokens,
-        source=context.data(config.data, PREFERENCES),
-    )
+    judged, further, held = gathered(config, context, begun.encoder)
+    rows, tokens = judged.rows + further.rows, judged.tokens + further.tokens
     announce(context, config, fixed_memory(config, begun.outline, tokens))
     role = RewardRole(
         begun.network,
@@ -94,21 +88,47 @@ def run(config: RewardConfig, context: StageContext) -> dict[str, float]:
         monitor=context.monitor,
         checkpoints=Checkpoints(context.folder.folder("checkpoints"), every=50),
     )
-    center = float(learner.outputs(tokens).scores.double().mean())
+    center = float(learner.outputs(judged.tokens).scores.double().mean())
     save_reward(begun.network, begun.tokenizer, context.folder.path / MODEL, center)
     summary = {"rows": float(len(rows)), "center": center}
-    return summary | held_out_measures(context, role, begun.encoder, held, config)
+    return summary | held_out_measures(context, role, held, config)
+
+
+class Encoded(NamedTuple):
+    """Preferences whose responses fit, and their tokens, side by side."""
+
+    rows: list[PreferenceGroup]
+    tokens: list[TokenGroup]
+
+
+def gathered(
+    config: RewardConfig, context: StageContext, encoder: Encoder
+) -> tuple[Encoded, Encoded, Encoded]:
+    """The judged groups to train on, those of `auxiliary_data`, and those that are held out."""
+    train, held = sources.preferences(
+        context, config.data, held_out_fraction=config.held_out_fraction
+    )
+    further = sources.auxiliary_preferences(context, config.auxiliary_data, held=held)
+    limit = config.max_response_tokens
+    named = context.data(config.data, PREFERENCES)
+    return (
+        encoded(train, encoder, limit, source=named),
+        encoded(further, encoder, limit, source=context.data(config.auxiliary_data, PREFERENCES)),
+        encoded(held, encoder, limit, source=context.data(config.data, HELD_OUT, PREFERENCES)),
+    )
 
 
 def encoded(
     rows: Sequence[PreferenceGroup], encoder: Encoder, max_response_tokens: int, *, source: str
-) -> tuple[list[PreferenceGroup], list[TokenGroup]]:
-    """(rows that fit, their token groups), side by side."""
+) -> Encoded:
+    """The rows that fit."""
+    if not rows:
+        return Encoded([], [])
     tokens = [encoder.encode_group(row.group) for row in rows]
     fitting = sources.admitted(
         rows, tokens, encoder, max_response_tokens=max_response_tokens, source=source
     )
-    return [rows[i] for i in fitting], [tokens[i] for i in fitting]
+    return Encoded([rows[i] for i in fitting], [tokens[i] for i in fitting])
 
 
 def preference_loss(rows: Sequence[PreferenceGroup], config: RewardConfig) -> LossFor:
@@ -125,26 +145,17 @@ def preference_loss(rows: Sequence[PreferenceGroup], config: RewardConfig) -> Lo
 
 
 def held_out_measures(
-    context: StageContext,
-    role: RewardRole,
-    encoder: Encoder,
-    held: Sequence[PreferenceGroup],
-    config: RewardConfig,
+    context: StageContext, role: RewardRole, held: Encoded, config: RewardConfig
 ) -> dict[str, float]:
     """Accuracy, length ruler and calibration on held-out prompts; empty without any."""
-    if not held:
+    if not held.rows:
         return {}
-    rows, tokens = encoded(
-        held,
-        encoder,
-        config.max_response_tokens,
-        source=context.data(config.data, HELD_OUT, PREFERENCES),
-    )
+    tokens = held.tokens
     outputs = read_all(role, tokens, budget=config.compute.micro_batch_tokens)
     flat = iter(outputs.scores.tolist())
     scores = [tuple(next(flat) for _ in range(group.k)) for group in tokens]
     lengths = [tuple(map(len, group.responses)) for group in tokens]
-    result = measured(rows, scores, lengths, seed=context.seed)
+    result = measured(held.rows, scores, lengths, seed=context.seed)
     context.folder.write_json("held_out.json", result.model_dump(mode="json"))
     return {
         "held_out/accuracy": result.accuracy.estimate,

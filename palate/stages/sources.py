@@ -39,7 +39,13 @@ T = TypeVar("T")
 PROJECT = "project:"
 """The prefix of sources that are the judgements of a project in the database."""
 
-_CAFE_SIZES = {"corpus": 16_000, "demonstrations": 4_000, "prompts": 3_000, "held_out": 500}
+_CAFE_SIZES = {
+    "corpus": 16_000,
+    "demonstrations": 4_000,
+    "prompts": 3_000,
+    "held_out": 500,
+    "quiz": 6_000,
+}
 
 
 def _cafe(source: str, kind: str) -> int | None:
@@ -53,12 +59,12 @@ def _cafe(source: str, kind: str) -> int | None:
             problem="the cafe has no such data",
             remedy=f"one of {', '.join('cafe:' + k for k in _CAFE_SIZES)}, or cafe:NAME:COUNT",
         )
-    allowed = ("prompts", "held_out") if kind == "prompts" else (kind,)
+    allowed = {"prompts": ("prompts", "held_out"), "preferences": ("quiz",)}.get(kind, (kind,))
     if parts[1] not in allowed:
         raise DataError(
             source=source,
             problem=f"expected {kind}, but this is {parts[1]}",
-            remedy=f"use cafe:{kind}",
+            remedy=f"use cafe:{allowed[0]}",
         )
     return int(parts[2]) if len(parts) == 3 else _CAFE_SIZES[parts[1]]
 
@@ -137,7 +143,22 @@ def preferences(
     return _filled(train, source, "training preferences"), held
 
 
+def auxiliary_preferences(
+    context: StageContext, source: str, *, held: Sequence[PreferenceGroup]
+) -> list[PreferenceGroup]:
+    """Further preferences to train on, if any, without those about prompts that are held out."""
+    if not source:
+        return []
+    rows, _ = preferences(context, source, held_out_fraction=0.0)
+    unseen = {cluster_of(row.group) for row in held}
+    kept = (row for row in rows if cluster_of(row.group) not in unseen)
+    return _filled(kept, source, "preferences about prompts that are not held out")
+
+
 def _preference_rows(context: StageContext, source: str) -> Iterator[PreferenceGroup]:
+    count = _cafe(source, "preferences")
+    if count is not None:
+        return iter(cafe.quiz(count, seed=seed(context.seed, "quiz")))
     if source.startswith(PROJECT):
         return judged(context.store_url, source)
     path = context.data(source, PREFERENCES)

@@ -161,6 +161,28 @@ def test_preferences_are_scored_by_a_reward_model_and_trained_on_by_dpo(examine:
     assert "Bradley-Terry reward behind the preferences (beta = 0.2)" in page
 
 
+def test_auxiliary_preferences_are_counted_before_and_after_the_others_are_there(
+    examine: Doctor, tmp_path: Path
+) -> None:
+    more = [
+        {"prompt": f"{n} teas?", "chosen": "Yes, all of them.", "rejected": "Eh."} for n in "abc"
+    ]
+    write(tmp_path / "more.jsonl", more)
+    reward = '[reward]\nmodel = "@pretrain"\nauxiliary_data = "more.jsonl"\ndata = '
+    well, page = examine(f'{TINY}{reward}"pairs.jsonl"\nheld_out_fraction = 0\n')
+    assert well, page
+    assert "more.jsonl: 3 judged groups to train on beside them" in page
+    assert "3 preferences, 0 ties (0.0%)" in page
+    sampled = '[sample]\nprompts = "prompts.jsonl"\nsampling = { max_tokens = 4 }\n[judge]\n'
+    well, page = examine(f'{TINY}{SFT}{FROM_PRETRAIN}{sampled}{reward}"@judge"\n')
+    assert "[judge] has not run yet" in page
+    assert "more.jsonl: 3 judged groups to train on beside them" in page
+    (tmp_path / "more.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "b"}\n')
+    well, page = examine(f'{TINY}{reward}"pairs.jsonl"\n')
+    assert not well
+    assert "more.jsonl, row 1, field 'rejected'" in page
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there_is_a_problem(examine: Doctor) -> None:
     well, page = examine(TINY + SFT + 'compute = { device = "cuda:0" }\n')

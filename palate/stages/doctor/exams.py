@@ -129,6 +129,10 @@ def _fixed(config: loads.Fixed, case: Case) -> Exam[Memory | None]:
         groups = (yield from attempt(rendering.seen(prompts, model, config.prompt))) or ()
         k = 1 if isinstance(config, SftConfig) else sample.k
         groups = loads.answered(groups, k=k, lengths=(sample.sampling.max_tokens,))
+    if isinstance(config, RewardConfig):
+        further = yield from attempt(materials.auxiliary(config, case))
+        if further:
+            groups = [*groups, *rendering.encoded(further, model.encoder(config.prompt))]
     return loads.fixed_memory(config, model.outline, groups, written=False)
 
 

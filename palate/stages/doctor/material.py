@@ -131,17 +131,37 @@ def preferences(
         f"{config.data}: {counted(len(rows), 'judged group')} to train on, {len(held):,} held out"
     )
     yield from decided([*rows, *held])
-    is_reward = isinstance(config, RewardConfig)
-    if is_reward and not held:
+    if isinstance(config, DpoConfig):
+        limit = config.max_response_tokens
+        return Material(rows=rows, encode=_judged_group, max_response_tokens=limit)
+    if not held:
         yield warning(
             "no preference is held out, so nobody will know how good the reward model is",
             "raise held_out_fraction, here or in the judge stage",
         )
+    further = yield from auxiliary(config, case, held)
+    return _to_score(config, [*rows, *further.rows])
+
+
+def auxiliary(
+    config: RewardConfig, case: Case, held: Sequence[PreferenceGroup] = ()
+) -> Exam[Material[PreferenceGroup]]:
+    """What `reward` trains on beside `data`, as far as it is there."""
+    source = config.auxiliary_data
+    there = source and (yield from present([source], PREFERENCES, formats.read_preferences, case))
+    rows = sources.auxiliary_preferences(case.context, source if there else "", held=held)
+    if rows:
+        yield ok(f"{source}: {counted(len(rows), 'judged group')} to train on beside them")
+        yield from decided(rows)
+    return _to_score(config, rows)
+
+
+def _to_score(config: RewardConfig, rows: Sequence[PreferenceGroup]) -> Material[PreferenceGroup]:
     return Material(
         rows=rows,
-        encode=_whole_group if is_reward else _judged_group,
+        encode=_whole_group,
         max_response_tokens=config.max_response_tokens,
-        use="scored at its last token" if is_reward else "trained",
+        use="scored at its last token",
     )
 
 

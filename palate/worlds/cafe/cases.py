@@ -83,14 +83,15 @@ def _sum_cases(ask: str, basket: menu.Basket, gaps: Mapping[str, str]) -> Iterat
 
 
 def _sums() -> Iterator[Case]:
-    for name, count in itertools.product(MENU, (2, 3, 4, 5)):
-        gaps = _gaps(basket=menu.spoken({name: count}), unit=amount(MENU[name].cents))
-        yield from _sum_cases("sum", {name: count}, gaps)
-    for one, two in itertools.combinations(MENU, 2):
-        basket = {one: 1, two: 1}
-        prices = {"first": amount(MENU[one].cents), "second": amount(MENU[two].cents)}
-        gaps = _gaps(basket=menu.spoken(basket), one=article(one), two=article(two), **prices)
-        yield from _sum_cases("pair", basket, gaps)
+    for basket in menu.BASKETS:
+        gaps = _gaps(basket=menu.spoken(basket))
+        units = [amount(MENU[name].cents) for name in basket]
+        if len(basket) == 1:
+            yield from _sum_cases("sum", basket, gaps | {"unit": units[0]})
+        else:
+            one, two = map(article, basket)
+            prices = {"one": one, "two": two, "first": units[0], "second": units[1]}
+            yield from _sum_cases("pair", basket, gaps | prices)
 
 
 def _hours() -> Iterator[Case]:
@@ -172,7 +173,7 @@ def _advice() -> Iterator[Case]:
             text = question.format(occasion=occasion)
             yield Case("advice", text, truths[index % len(truths)], lies)
     for asked, fits in menu.PAIRINGS.items():
-        wrong = tuple(name for name in MENU if name not in (*fits, asked))
+        wrong = tuple(name for name in MENU if name not in fits)
         truths = _suggestions("pairing", fits, article(asked))
         lies = _suggestions("pairing", wrong, article(asked))
         for index, question in enumerate(questions.PAIRING):

@@ -127,7 +127,7 @@ def _story(rng: random.Random) -> str:
     """A visit: who came, what they had, what it came to."""
     day, hours = rng.choice([(day, hours) for day, hours in HOURS.items() if hours])
     guest = rng.choice(GUESTS)
-    basket = _basket(rng)
+    basket = rng.choice(menu.BASKETS)
     total = amount(menu.total_cents(basket))
     spoken = menu.spoken(basket)
     return " ".join(
@@ -142,17 +142,11 @@ def _story(rng: random.Random) -> str:
     )
 
 
-def _basket(rng: random.Random) -> dict[str, int]:
-    if rng.random() < 0.5:
-        return {rng.choice(list(MENU)): rng.randint(2, 5)}
-    return dict.fromkeys(sorted(rng.sample(list(MENU), 2), key=list(MENU).index), 1)
-
-
 def _receipt(rng: random.Random) -> str:
     """What the table had, line by line, and the total."""
     lines = [f"Table {menu.NUMBERS[rng.randint(1, 6)]}."]
     for _ in range(3):
-        basket = _basket(rng)
+        basket = rng.choice(menu.BASKETS)
         parts = [
             f"{capital(menu.counted(name, count))} at {amount(MENU[name].cents)} each"
             for name, count in basket.items()

@@ -129,6 +129,18 @@ PAIRINGS = {
 """What goes well with an item."""
 
 
+BASKETS: tuple[Basket, ...] = (
+    *({name: count} for name in MENU for count in (2, 3, 4)),
+    *(
+        {drink.name: 1, food.name: 1}
+        for drink in MENU.values()
+        for food in MENU.values()
+        if (drink.course, food.course) == ("drink", "food")
+    ),
+)
+"""What guests order together: some of one item, or something to drink and something to eat."""
+
+
 def total_cents(basket: Basket) -> int:
     """The price of a basket in cents."""
     return sum(count * MENU[name].cents for name, count in basket.items())
