@@ -50,7 +50,8 @@ class Outputs:
     """What a model says about N responses of at most T tokens; [response, time] speaks of token t.
 
     `entropy` is the policy's next-token entropy (nats) at the position that wrote token t.
-    `values` is the critic's value *before* token t was written; `scores` the reward model's score.
+    `values` is the critic's value, or the reward model's score, *before* token t was written;
+    `scores` is the reward model's score of the whole response.
     A model that has no such head gives an empty tensor.
     """
 

@@ -162,6 +162,8 @@ class RewardConfig(ReadingConfig):
     """Assumed probability of a flipped label; moves the optimum (see docs)."""
     margin_coef: float = Field(default=0.0, ge=0)
     """Factor on each preference's margin: -log sigmoid(r_w - r_l - margin_coef * margin)."""
+    prefix_coef: float = Field(default=0.0, ge=0)
+    """Weight of the same loss on the mean of the scores that a response has before its tokens."""
     held_out_fraction: float = Field(default=0.1, ge=0, lt=1)
     """Fraction of prompts held out when the data has no held-out part of its own."""
     lora: LoraConfig = LoraConfig()

@@ -139,8 +139,8 @@ class CriticRole:
 class RewardRole:
     """The score at each response's last token, from a sequence classifier with one output.
 
-    With `adapter`, the backbone is shared with the policy: the reward model is that adapter of it
-    and a head of its own.
+    With `prefixes`, also the score before each token, as `values`. With `adapter`, the backbone is
+    shared with the policy: the reward model is that adapter of it and a head of its own.
     """
 
     def __init__(
@@ -149,10 +149,12 @@ class RewardRole:
         *,
         layout: Layout,
         head: nn.Module | None = None,
+        prefixes: bool = False,
         adapter: str = "",
         scope: Scope = nullcontext,
     ) -> None:
         self.network, self.adapter, self.scope = network, adapter, scope
+        self.prefixes = prefixes
         self.head: nn.Module = head or network.get_submodule("score")
         self.layout: Layout = layout
         self.device = next(network.parameters()).device
@@ -169,5 +171,8 @@ class RewardRole:
         with self.scope():
             hidden = group_hidden(self.network, groups, layout=self.layout)
             scores = self.head(hidden.last).squeeze(-1).float()
-        empty = _empty(scores)
-        return Outputs(logprobs=empty, entropy=empty, values=empty, scores=scores)
+            empty = values = _empty(scores)
+            if self.prefixes:
+                values = self.head(hidden.states).squeeze(-1).float()
+                values = torch.where(hidden.mask, values, 0.0)
+        return Outputs(logprobs=empty, entropy=empty, values=values, scores=scores)

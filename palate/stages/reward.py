@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from palate.algorithms import reward
@@ -71,6 +72,7 @@ def run(config: RewardConfig, context: StageContext) -> dict[str, float]:
     role = RewardRole(
         begun.network,
         layout=supports_tree(begun.network).layout,
+        prefixes=config.prefix_coef > 0,
         scope=partial(autocast, begun.network.device, config.compute.precision),
     )
     learner = LocalLearner(
@@ -82,7 +84,7 @@ def run(config: RewardConfig, context: StageContext) -> dict[str, float]:
     fit(
         learner,
         tokens,
-        preference_loss(rows, config),
+        preference_loss(rows, tokens, config),
         batch=config.batch_groups,
         run_seed=context.seed,
         monitor=context.monitor,
@@ -131,13 +133,17 @@ def encoded(
     return Encoded([rows[i] for i in fitting], [tokens[i] for i in fitting])
 
 
-def preference_loss(rows: Sequence[PreferenceGroup], config: RewardConfig) -> LossFor:
-    """The Bradley-Terry loss of a batch of these rows."""
+def preference_loss(
+    rows: Sequence[PreferenceGroup], tokens: Sequence[TokenGroup], config: RewardConfig
+) -> LossFor:
+    """The Bradley-Terry loss of a batch of these rows, which have these tokens."""
 
     def loss_for(batch: Sequence[int]) -> LossOf:
         def loss(outputs: Outputs, indices: Sequence[int]) -> Loss:
-            pairs = pairs_of([rows[batch[i]] for i in indices], outputs.scores.device)
-            return reward.loss(outputs, pairs, config)
+            device = outputs.scores.device
+            pairs = pairs_of([rows[batch[i]] for i in indices], device)
+            counts = [len(one) for i in indices for one in tokens[batch[i]].responses]
+            return reward.loss(outputs, pairs, config, torch.tensor(counts, device=device))
 
         return loss
 

@@ -55,3 +55,30 @@ def test_accuracy_is_over_decided_pairs_and_equal_scores_are_wrong():
     assert values["reward/accuracy"] == pytest.approx(2 / 3)
     assert values["reward/difference"] == pytest.approx((1.5 + 1.0 + 2.5 + 0.0) / 4)
     assert values["reward/loss"] == pytest.approx(by_hand(smoothing=0, margin_coef=0) / 2, rel=1e-5)
+
+
+def test_the_prefix_loss_is_the_same_loss_on_means_over_tokens_and_is_weighed():
+    config = RewardConfig(prefix_coef=0.5, label_smoothing=0.1, margin_coef=0.7)
+    lengths = torch.tensor([4, 1, 2, 3, 1])
+    means = torch.tensor(SCORES).flip(0)
+    spread = torch.arange(4) < lengths[:, None]
+    empty = torch.zeros(0)
+    shown = torch.tensor([0.0, 0.5, 3.0, -1.0, 4.0])
+    outputs = Outputs(
+        logprobs=empty,
+        entropy=empty,
+        values=means[:, None] * spread,
+        scores=shown,
+    )
+    loss = reward.loss(outputs, PAIRS, config, lengths)
+    whole = loss_at(shown, config)
+    assert float(loss.sum) == pytest.approx(whole + 0.5 * loss_at(means, config), rel=1e-5)
+    assert loss.metrics.values()["reward/loss"] == pytest.approx(whole / 2, rel=1e-5)
+    assert loss.weight == 2
+
+
+def loss_at(scores: torch.Tensor, config: RewardConfig) -> float:
+    empty = torch.zeros(0)
+    plain = config.model_copy(update={"prefix_coef": 0.0})
+    outputs = Outputs(logprobs=empty, entropy=empty, values=empty, scores=scores)
+    return float(reward.loss(outputs, PAIRS, plain).sum)

@@ -91,7 +91,23 @@ def test_a_critic_values_the_state_before_each_token_and_padding_at_zero(
 def test_a_reward_model_reads_its_score_at_the_last_token(family: str, layout: Layout):
     network = tiny_network(family)
     reward = reward_from_policy(network, seed=0)
-    scores = RewardRole(reward, layout=layout)(GROUPS).scores
-    for (prompt, response), own in zip(rows(GROUPS), scores, strict=True):
+    outputs = RewardRole(reward, layout=layout)(GROUPS)
+    assert outputs.values.numel() == 0
+    for (prompt, response), own in zip(rows(GROUPS), outputs.scores, strict=True):
         expected = reward.score(states(network, prompt, response)[-1])
         torch.testing.assert_close(own[None], expected, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+@layouts
+@families
+def test_a_reward_model_scores_prefixes_before_each_token_and_padding_at_zero(
+    family: str, layout: Layout
+):
+    network = tiny_network(family)
+    reward = reward_from_policy(network, seed=0)
+    values = RewardRole(reward, layout=layout, prefixes=True)(GROUPS).values
+    for (prompt, response), own in zip(rows(GROUPS), values, strict=True):
+        expected = reward.score(states(network, prompt, response)[:-1])[:, 0]
+        torch.testing.assert_close(own[: len(response)], expected, atol=1e-5, rtol=0)
+        assert own[len(response) :].eq(0).all()
