@@ -46,6 +46,12 @@ def _learning(network: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in network.named_parameters() if p.requires_grad}
 
 
+def _before_tokens(head: nn.Module, hidden: Hidden) -> torch.Tensor:
+    """What a head with one output says before each response token, [response, time]; 0 beyond."""
+    values = head(hidden.states).squeeze(-1).float()
+    return torch.where(hidden.mask, values, 0.0)
+
+
 def _empty(like: torch.Tensor) -> torch.Tensor:
     return like.new_zeros((0,))
 
@@ -130,8 +136,7 @@ class CriticRole:
         """See `Role`."""
         with self.scope():
             hidden = group_hidden(self.network.backbone, groups, layout=self.layout)
-            values = self.network.head(hidden.states).squeeze(-1).float()
-        values = torch.where(hidden.mask, values, 0.0)
+            values = _before_tokens(self.network.head, hidden)
         empty = _empty(values)
         return Outputs(logprobs=empty, entropy=empty, values=values, scores=empty)
 
@@ -173,6 +178,5 @@ class RewardRole:
             scores = self.head(hidden.last).squeeze(-1).float()
             empty = values = _empty(scores)
             if self.prefixes:
-                values = self.head(hidden.states).squeeze(-1).float()
-                values = torch.where(hidden.mask, values, 0.0)
+                values = _before_tokens(self.head, hidden)
         return Outputs(logprobs=empty, entropy=empty, values=values, scores=scores)
