@@ -17,9 +17,9 @@ from palate.worlds.cafe.reading import read
 
 SHARES: dict[Kind, int] = {
     "menu": 15,
-    "hours": 20,
+    "hours": 15,
     "price": 10,
-    "sum": 25,
+    "sum": 30,
     "advice": 20,
     "place": 10,
 }
