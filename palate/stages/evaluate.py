@@ -32,7 +32,7 @@ from palate.stages.answers import (
 )
 from palate.stages.context import EVALUATION, HELD_OUT, PROMPTS, TIMING, StageContext
 from palate.stages.policies import OpenPolicy, open_policy, open_scorer
-from palate.stages.reward import measured
+from palate.stages.reward import measurable, measured
 from palate.stages.sample import sampling_record
 from palate.store.formats import read_preferences
 from palate.store.runs import StageDir
@@ -236,6 +236,8 @@ def reward_model_result(evaluator: Evaluator) -> RewardModelResult | None:
         return None
     path = evaluator.context.data(config.preferences, HELD_OUT)
     rows = list(read_preferences(path, bad_rows=evaluator.context.bad_rows))
+    if not measurable(rows):
+        return None
     groups = [row.group for row in rows]
     lengths = [tuple(len(r.token_ids) or len(r.text.split()) for r in g.responses) for g in groups]
     scores = proxy.score(groups)

@@ -153,8 +153,8 @@ def preference_loss(
 def held_out_measures(
     context: StageContext, role: RewardRole, held: Encoded, config: RewardConfig
 ) -> dict[str, float]:
-    """Accuracy, length ruler and calibration on held-out prompts; empty without any."""
-    if not held.rows:
+    """Accuracy, length ruler and calibration on held-out prompts; empty with too few of them."""
+    if not measurable(held.rows):
         return {}
     tokens = held.tokens
     outputs = read_all(role, tokens, budget=config.compute.micro_batch_tokens)
@@ -172,6 +172,12 @@ def held_out_measures(
         "held_out/ece_null_p95": result.ece_null_p95,
         "held_out/pairs": float(result.n_pairs),
     }
+
+
+def measurable(rows: Sequence[PreferenceGroup]) -> bool:
+    """Whether an interval over prompts can be had: two have a decided preference."""
+    decided = (row for row in rows if any(p.probability > 0.5 for p in row.preferences))
+    return len({sources.cluster_of(row.group) for row in decided}) > 1
 
 
 def measured(

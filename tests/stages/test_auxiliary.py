@@ -89,6 +89,15 @@ def test_a_reward_model_trains_on_both_and_is_centered_and_measured_on_its_own(
     assert abs(sum(other) / len(other)) > 0.02
 
 
+def test_one_prompt_that_is_held_out_gives_no_interval_and_stops_nothing(tmp_path) -> None:
+    rows = list(read_preferences(pairs(tmp_path / "data.jsonl", [1, 2], "No.")))
+    tie = rows[1].preferences[0].model_copy(update={"probability": 0.5})
+    assert reward.measurable(rows)
+    assert not reward.measurable([rows[0], rows[0]])
+    assert not reward.measurable([rows[0], rows[1].model_copy(update={"preferences": (tie,)})])
+    assert not reward.measurable([])
+
+
 def test_the_quiz_is_data_like_any_other(context) -> None:
     train, held = sources.preferences(context, "cafe:quiz:60", held_out_fraction=0.3)
     assert len(train) + len(held) == 60
