@@ -19,8 +19,10 @@ class ComputeConfig(Config):
 
 
 class OptimizerConfig(Config):
-    """AdamW and its learning-rate schedule."""
+    """AdamW or Muon, and the learning-rate schedule."""
 
+    name: Literal["adamw", "muon"] = "adamw"
+    """AdamW for all weights, or Muon for the matrices of the blocks and AdamW for the rest."""
     lr: float = Field(default=1e-3, ge=0, le=100)
     """Peak learning rate."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
@@ -37,6 +39,8 @@ class OptimizerConfig(Config):
     """Adam's second-moment decay."""
     eps: float = Field(default=1e-8, gt=0)
     """Adam's epsilon (PPO papers use 1e-5)."""
+    momentum: float = Field(default=0.95, ge=0, lt=1)
+    """Muon's momentum (Nesterov)."""
     clip_norm: float = Field(default=1.0, ge=0)
     """Global gradient-norm clip after accumulation; 0 switches it off."""
 

@@ -32,6 +32,7 @@ _LEFT = 600 * 2**20  # bytes of kernels that a process keeps, whatever its stage
 _UNKNOWN = 40  # shapes, as long as there is no data
 
 Fixed = SftConfig | RewardConfig | DpoConfig
+Training = PretrainConfig | Fixed | AnyOnPolicyConfig
 
 
 def pretrain_memory(
@@ -213,7 +214,7 @@ def _largest(config: StageConfig, shapes: Collection[tuple[int, int]]) -> int:
 
 
 def _predicted(
-    config: StageConfig, shape: Shape, load: Load, *, logits: int, checkpoints: bool
+    config: Training, shape: Shape, load: Load, *, logits: int, checkpoints: bool
 ) -> Memory:
     device = pick_device(config.compute.device)
     bf16 = precision_on(device, config.compute.precision) == "bf16"
@@ -225,9 +226,11 @@ def _predicted(
         attention_bytes=attention,
         held=_HELD if on_cpu else 1.0,
         kernel=KERNEL if on_cpu and bf16 else 0.0,
-        # A checkpoint clones weights and both moments in host memory; on a GPU the optimizer's
+        # A checkpoint clones weights and moments in host memory; on a GPU the optimizer's
         # grouped step makes one temporary of each.
         clones=3 * checkpoints if on_cpu else 1,
         logits=logits,
     )
+    if config.optimizer.name == "muon":
+        load = replace(load, by_muon=min(load.trained, shape.in_blocks))
     return predicted_memory(shape, load, how)

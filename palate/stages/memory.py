@@ -1,13 +1,14 @@
 """How much memory a training stage will take, from parameter counts and a few sizes.
 
-Weights, gradients and Adam's two moments are fp32 throughout; an adapter counts among the weights
-and is what trains. With P weights of which T train, F in copies, R of a reward model and C of a
-critic, L layers of width d and feed-forward width f, vocabulary V, c cached numbers per token and
-layer, b bytes per number of a matrix product (4, or 2 under bf16 autocast, which also keeps a copy
-of the weights), n copies of a chunk's logits and m of what trains, S of a model that is only there
-at the start, w sizes of weight matrices and s shapes of micro-batches:
+Weights, gradients and Adam's two moments are fp32 throughout (Muon keeps one); an adapter counts
+among the weights and is what trains. With P weights of which T train, U of them by Muon, F in
+copies, R of a reward model and C of a critic, L layers of width d and feed-forward width f,
+vocabulary V, c cached numbers per token and layer, b bytes per number of a matrix product (4, or 2
+under bf16 autocast, which also keeps a copy of the weights), n copies of a chunk's logits and m of
+what trains, S of a model that is only there at the start, w sizes of weight matrices and s shapes
+of micro-batches:
 
-    peak = 4 P + 4 F + 4 R + max(4 S, 4 T + 8 T + 16 C + max(activations, cache, step)) + kernels
+    peak = 4 P + 4 F + 4 R + max(4 S, 12 T - 4 U + 16 C + max(activations, cache, step)) + kernels
     activations = h (tokens ((L + 2) ((32 + 4 b) d + 4 b f) + 16 d + L a row)
                      + 4 min(tokens, 1024) V n) + (4 - b) P
     cache = b L cached_tokens c
@@ -28,6 +29,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from palate.models.forward import backbone_of
+from palate.training.optimizers import is_block_matrix
 
 _CHUNK = 1024  # tokens whose logits exist at one time (models/forward.py)
 
@@ -37,7 +39,8 @@ class Shape:
     """The sizes of a causal language model that decide its memory; counts of numbers.
 
     `feed_forward` is the widest matrix of a layer, `cached` what a layer keeps per token for
-    generation (keys and values), `matrices` how many sizes of weight matrices there are.
+    generation (keys and values), `matrices` how many sizes of weight matrices there are, and
+    `in_blocks` the weights of those that are in blocks: what Muon would take.
     """
 
     parameters: int
@@ -49,19 +52,21 @@ class Shape:
     cached: int
     heads: int
     matrices: int
+    in_blocks: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """What a stage has in memory: parameter counts by role, tokens by what they are kept for.
 
-    `copies` only compute or wait: the reference, the certified weights of a hard KL budget;
-    `passing` models are gone before training begins. `tokens` is one micro-batch in rows of `row`
-    tokens, `shapes` how many shapes micro-batches have (one that is only read counts a third),
-    `cached_tokens` the rollouts generated at once.
+    Muon has `by_muon` of those `trained`. `copies` only compute or wait: the reference, the
+    certified weights of a hard KL budget; `passing` models are gone before training begins.
+    `tokens` is one micro-batch in rows of `row` tokens, `shapes` how many shapes micro-batches have
+    (one that is only read counts a third), `cached_tokens` the rollouts generated at once.
     """
 
     trained: int
+    by_muon: int = 0
     copies: int = 0
     passing: int = 0
     reward: int = 0
@@ -112,7 +117,7 @@ class Memory:
     @property
     def saved(self) -> float:
         """Bytes on disk: three checkpoints (two kept, one being written) and the model."""
-        return self.weights + 3 * (1.5 * self.moments + 0.75 * self.critic)
+        return self.weights + 3 * (self.gradients + self.moments + 0.75 * self.critic)
 
 
 def predicted_memory(shape: Shape, load: Load, how: Arithmetic) -> Memory:
@@ -126,11 +131,12 @@ def predicted_memory(shape: Shape, load: Load, how: Arithmetic) -> Memory:
     cache = b * shape.layers * load.cached_tokens * shape.cached
     step = 4 * (load.trained + load.critic) * how.clones
     adapters = load.trained if load.trained < shape.parameters else 0
-    start = 4 * load.passing - (12 * load.trained + 16 * load.critic)
+    moments = 8 * load.trained - 4 * load.by_muon
+    start = 4 * load.passing - (4 * load.trained + moments + 16 * load.critic)
     return Memory(
         weights=4 * (shape.parameters + adapters),
         gradients=4 * load.trained,
-        moments=8 * load.trained,
+        moments=moments,
         copies=4 * load.copies,
         reward=4 * load.reward,
         critic=16 * load.critic,
@@ -164,4 +170,9 @@ def shape_of(network: PreTrainedModel) -> Shape:
         cached=2 * groups * head_width,
         heads=heads,
         matrices=len({matrix.shape for matrix in matrices}),
+        in_blocks=sum(
+            weight.numel()
+            for name, weight in backbone.named_parameters()
+            if is_block_matrix(name, weight)
+        ),
     )

@@ -12,6 +12,7 @@ from palate.config.common import OptimizerConfig
 from palate.interfaces import LossOf, Outputs, Update
 from palate.models.layout import plan
 from palate.models.roles import Role
+from palate.training.optimizers import Optimizer
 
 
 def learning_rate(config: OptimizerConfig, update: int, total: int) -> float:
@@ -63,17 +64,7 @@ class LocalLearner:
         trained = role.trained()
         self.names, self.parameters = list(trained), list(trained.values())
         assert self.parameters, "nothing to train"
-        decay = [p for p in self.parameters if p.ndim >= 2]
-        plain = [p for p in self.parameters if p.ndim < 2]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": decay, "weight_decay": config.weight_decay},
-                {"params": plain, "weight_decay": 0.0},
-            ],
-            lr=config.lr,
-            betas=(config.beta1, config.beta2),
-            eps=config.eps,
-        )
+        self.optimizer = Optimizer(trained, config)
 
     def outputs(self, groups: Sequence[TokenGroup]) -> Outputs:
         """Without gradient, for all responses of all groups in order."""
@@ -81,7 +72,7 @@ class LocalLearner:
 
     def update(self, groups: Sequence[TokenGroup], loss: LossOf) -> Update:
         """Sum gradients over micro-batches, divide by the global weight once, clip once, step."""
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         weight, metrics = 0.0, Metrics()
         for indices in plan(groups, budget=self.budget, layout=self.role.layout):
             part = loss(self.role([groups[i] for i in indices]), indices)
@@ -105,9 +96,7 @@ class LocalLearner:
                 f"the gradient norm is {norm} at update {self.updates}; lower optimizer.lr or set "
                 "compute.precision=fp32"
             )
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.step()
+        self.optimizer.step(lr)
         return norm
 
     def weights(self) -> dict[str, torch.nn.Parameter]:
@@ -115,13 +104,9 @@ class LocalLearner:
         return dict(zip(self.names, self.parameters, strict=True))
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Trained weights, Adam's moments and the update counter, by flat names."""
-        state = {"updates": torch.tensor(self.updates)}
-        for name, parameter in zip(self.names, self.parameters, strict=True):
-            state[f"weight.{name}"] = parameter.detach()
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                state[f"adam.{key}.{name}"] = value
-        return state
+        """Trained weights, the optimizer's moments and the update counter, by flat names."""
+        weights = {f"weight.{name}": p.detach() for name, p in self.weights().items()}
+        return {"updates": torch.tensor(self.updates)} | weights | self.optimizer.state()
 
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
         """Restore what `state` returned; refuses a state of other parameters."""
@@ -130,15 +115,9 @@ class LocalLearner:
             odd = sorted(saved ^ set(self.names))[:3]
             raise ValueError(f"the checkpoint is of another model: parameters differ at {odd}")
         self.updates = int(state["updates"])
-        if self.updates and not any(name.startswith("adam.") for name in state):
+        if self.updates and not any(n.startswith(tuple(self.optimizer.parts)) for n in state):
             raise ValueError("the checkpoint has weights after updates, but no optimizer state")
-        for name, parameter in zip(self.names, self.parameters, strict=True):
-            with torch.no_grad():
+        with torch.no_grad():
+            for name, parameter in self.weights().items():
                 parameter.copy_(state[f"weight.{name}"])
-            prefix_of = {k: f"adam.{k}.{name}" for k in ("step", "exp_avg", "exp_avg_sq")}
-            if prefix_of["step"] in state:
-                device = parameter.device
-                self.optimizer.state[parameter] = {
-                    key: state[full].clone().to("cpu" if key == "step" else device)
-                    for key, full in prefix_of.items()
-                }
+        self.optimizer.load_state(state)

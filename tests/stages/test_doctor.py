@@ -16,7 +16,14 @@ from rich.text import Text
 
 from palate.batches.groups import TokenGroup, token_group
 from palate.config import objectives
-from palate.config.common import ComputeConfig, KlConfig, LoraConfig, PromptConfig, SamplingConfig
+from palate.config.common import (
+    ComputeConfig,
+    KlConfig,
+    LoraConfig,
+    OptimizerConfig,
+    PromptConfig,
+    SamplingConfig,
+)
 from palate.config.load import load_recipe
 from palate.config.onpolicy import GrpoConfig, PpoConfig, RlooConfig
 from palate.config.stages import (
@@ -502,6 +509,18 @@ def test_memory_is_the_sum_of_what_stays_and_the_largest_of_what_comes_and_goes(
         SHAPE, Load(trained=1000, cached_tokens=1000), Arithmetic(number_bytes=2)
     )
     assert cached.working == 2 * 2 * 1000 * 16
+
+
+def test_muon_keeps_one_moment_of_each_block_matrix_and_adam_two_of_the_rest() -> None:
+    outline = small_outline("llama")
+    adam, muon = (
+        loads.fixed_memory(SftConfig(optimizer=OptimizerConfig(name=name)), outline, [])
+        for name in ("adamw", "muon")
+    )
+    in_blocks = sum(p.numel() for p in outline.model.layers.parameters() if p.ndim == 2)
+    assert adam.moments - muon.moments == 4 * in_blocks
+    assert adam.peak - muon.peak == 4 * in_blocks
+    assert adam.saved - muon.saved == 3 * 4 * in_blocks
 
 
 def test_a_cpu_adds_attention_weights_what_the_heap_holds_and_compiled_kernels() -> None:

@@ -156,7 +156,7 @@ def test_a_state_after_updates_without_the_optimizers_moments_is_refused():
 
 def test_adam_uses_the_configured_constants():
     config = OptimizerConfig(lr=0.5, beta1=0.7, beta2=0.9, eps=1e-3, weight_decay=0.2)
-    decayed, plain = learner(1, config).optimizer.param_groups
+    decayed, plain = learner(1, config).optimizer.parts["adam"].param_groups
     assert decayed["betas"] == (0.7, 0.9)
     assert decayed["eps"] == 1e-3
     assert (decayed["weight_decay"], plain["weight_decay"]) == (0.2, 0.0)
@@ -164,8 +164,10 @@ def test_adam_uses_the_configured_constants():
     assert all(p.ndim < 2 for p in plain["params"])
 
 
-def test_restoring_a_state_repeats_the_next_update_to_the_bit():
-    one, two = learner(64), learner(64)
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_restoring_a_state_repeats_the_next_update_to_the_bit(name):
+    config = OptimizerConfig(name=name, lr=1e-2)
+    one, two = learner(64, config), learner(64, config)
     loss = likelihood(GROUPS, "token_mean")
     one.update(GROUPS, loss)
     state = {name: tensor.clone() for name, tensor in one.state().items()}

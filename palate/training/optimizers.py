@@ -1,0 +1,91 @@
+"""AdamW for every weight, or Muon for the matrices of the blocks and AdamW for the rest."""
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from palate.config.common import OptimizerConfig
+
+_IN_A_BLOCK = re.compile(r"(^|\.)\d+\.")
+
+
+class Optimizer:
+    """The optimizer that a config names, over weights by name; its rate is given at every step.
+
+    Muon's updates have the size of Adam's (Liu et al. 2025, section 2.2), so that a learning rate
+    and a weight decay mean the same for both.
+    """
+
+    def __init__(self, weights: Mapping[str, nn.Parameter], config: OptimizerConfig) -> None:
+        self.weights = dict(weights)
+        by_muon = {
+            name: p
+            for name, p in self.weights.items()
+            if config.name == "muon" and is_block_matrix(name, p)
+        }
+        rest = [p for name, p in self.weights.items() if name not in by_muon]
+        adam = torch.optim.AdamW(
+            [
+                {
+                    "params": [p for p in rest if p.ndim >= 2],
+                    "weight_decay": config.weight_decay,
+                },
+                {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+            ],
+            lr=config.lr,
+            betas=(config.beta1, config.beta2),
+            eps=config.eps,
+        )
+        self.parts: dict[str, torch.optim.Optimizer] = {"adam": adam}
+        if by_muon:
+            self.parts["muon"] = torch.optim.Muon(
+                by_muon.values(),
+                lr=config.lr,
+                weight_decay=config.weight_decay,
+                momentum=config.momentum,
+                adjust_lr_fn="match_rms_adamw",
+            )
+
+    def step(self, lr: float) -> None:
+        """Move the weights along their gradients."""
+        for part in self.parts.values():
+            for group in part.param_groups:
+                group["lr"] = lr
+            part.step()
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for part in self.parts.values():
+            part.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Moments and counters, as `adam.exp_avg.<weight>` or `muon.momentum_buffer.<weight>`."""
+        return {
+            f"{kind}.{key}.{name}": value
+            for name, weight in self.weights.items()
+            for kind, part in self.parts.items()
+            for key, value in part.state.get(weight, {}).items()
+        }
+
+    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore what `state` returned; what it does not hold begins anew."""
+        for full, value in state.items():
+            kind, _, rest = full.partition(".")
+            if kind in self.parts:
+                key, _, name = rest.partition(".")
+                weight = self.weights[name]
+                device = "cpu" if key == "step" else weight.device
+                self.parts[kind].state[weight][key] = value.clone().to(device)
+
+
+def is_block_matrix(name: str, weight: torch.Tensor) -> bool:
+    """Whether a weight is a matrix of one of a network's blocks, not an embedding or a head.
+
+    >>> is_block_matrix("model.layers.0.mlp.up_proj.weight", torch.zeros(8, 4))
+    True
+    >>> is_block_matrix("model.embed_tokens.weight", torch.zeros(8, 4))
+    False
+    """
+    return weight.ndim == 2 and bool(_IN_A_BLOCK.search(name))
