@@ -1,6 +1,7 @@
 """The quiz: right answers to train questions, and wrong ones in the same words."""
 
 import functools
+import math
 
 from palate.records import PreferenceGroup
 from palate.worlds.cafe import assess, quiz
@@ -8,7 +9,7 @@ from palate.worlds.cafe.cases import cases_of
 from palate.worlds.cafe.grammar import KNOWABLE, Asked
 from palate.worlds.cafe.lexicon import JARGON
 from palate.worlds.cafe.questions import GREETINGS
-from palate.worlds.cafe.taste import ROWS
+from palate.worlds.cafe.taste import ROWS, WEIGHTS
 
 DIRECT, ACCURATE = ROWS.index("direct"), ROWS.index("accurate")
 
@@ -24,6 +25,8 @@ def test_the_first_answer_is_right_and_preferred_to_every_other_one():
         assert losers == list(range(1, entry.group.k))
         assert losers
         assert {p.winner for p in entry.preferences} == {0}
+        nats = [math.log(p.probability / (1 - p.probability)) for p in entry.preferences]
+        assert all(abs(nat - WEIGHTS[ACCURATE]) < 1 for nat in nats)
         texts = [response.text for response in entry.group.responses]
         assert len(set(texts)) == len(texts)
         right, *others = (assess(entry.group.prompt.text, text) for text in texts)

@@ -25,6 +25,9 @@ SHARES: dict[Kind, int] = {
 }
 """How often each kind of question is asked (per cent): more where facts are many."""
 
+_SURE = 0.95
+"""Of a right answer being preferred: 3 nats, about what a fact is worth to the cafe's guests."""
+
 _LIES = 2
 _TRIES = 8
 
@@ -64,7 +67,9 @@ def _entry(kind: Kind, rng: random.Random) -> PreferenceGroup:
         texts |= dict.fromkeys(islice(strays(others), 1))
     return PreferenceGroup(
         group=Group(prompt=asked.prompt, responses=tuple(Response(text=text) for text in texts)),
-        preferences=tuple(Preference(winner=0, loser=other) for other in range(1, len(texts))),
+        preferences=tuple(
+            Preference(winner=0, loser=other, probability=_SURE) for other in range(1, len(texts))
+        ),
     )
 
 
