@@ -186,7 +186,7 @@ def _certify(loop: OnlineLoop, prompts: list, context: StageContext) -> dict[str
     if bound > budget and loop.certified:
         learner = loop.actors.policy
         with torch.no_grad():
-            for name, parameter in zip(learner.names, learner.parameters, strict=True):
+            for name, parameter in learner.weights().items():
                 parameter.copy_(loop.certified[f"weight.{name}"])
         fresh = loop.roll_out(prompts, seed(context.seed, "certificate", "restored"))
         bound = certified_bound(fresh.rollouts)

@@ -61,10 +61,9 @@ class LocalLearner:
         self.role, self.config = role, config
         self.total_updates, self.budget = total_updates, budget
         self.updates = 0
-        trained = role.trained()
-        self.names, self.parameters = list(trained), list(trained.values())
+        self.optimizer = Optimizer(role.trained(), config)
+        self.parameters = list(self.optimizer.weights.values())
         assert self.parameters, "nothing to train"
-        self.optimizer = Optimizer(trained, config)
 
     def outputs(self, groups: Sequence[TokenGroup]) -> Outputs:
         """Without gradient, for all responses of all groups in order."""
@@ -101,7 +100,7 @@ class LocalLearner:
 
     def weights(self) -> dict[str, torch.nn.Parameter]:
         """The trained weights, by name."""
-        return dict(zip(self.names, self.parameters, strict=True))
+        return self.optimizer.weights
 
     def state(self) -> dict[str, torch.Tensor]:
         """Trained weights, the optimizer's moments and the update counter, by flat names."""
@@ -111,8 +110,8 @@ class LocalLearner:
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
         """Restore what `state` returned; refuses a state of other parameters."""
         saved = {n.removeprefix("weight.") for n in state if n.startswith("weight.")}
-        if saved != set(self.names):
-            odd = sorted(saved ^ set(self.names))[:3]
+        if saved != set(self.weights()):
+            odd = sorted(saved ^ set(self.weights()))[:3]
             raise ValueError(f"the checkpoint is of another model: parameters differ at {odd}")
         self.updates = int(state["updates"])
         if self.updates and not any(n.startswith(tuple(self.optimizer.parts)) for n in state):
