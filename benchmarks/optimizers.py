@@ -1,0 +1,89 @@
+"""Muon against AdamW: the held-out loss after the same updates, and what an update costs.
+
+The demo's base model is trained from the same weights on the same batches, by both optimizers at
+two learning rates each, an update of one after an update of the other.
+"""
+
+import argparse
+import time
+
+import torch
+from measure import machine
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from transformers import PreTrainedModel
+
+from palate.batches.padding import response_mask
+from palate.config.common import OptimizerConfig, PromptConfig
+from palate.config.stages import ArchitectureConfig
+from palate.models.build import build_causal_lm, train_tokenizer
+from palate.models.forward import supports_tree
+from palate.models.load import encoder_of, placed
+from palate.models.precision import autocast, pick_device
+from palate.models.roles import PlainPolicyRole
+from palate.stages.pretrain import likelihood_loss, pieces
+from palate.training.learner import LocalLearner
+from palate.training.order import batch_indices
+from palate.worlds.cafe import corpus
+
+ARCHITECTURE = ArchitectureConfig(
+    hidden_size=128, layers=4, heads=4, intermediate_size=512, context=256
+)
+BATCH_TOKENS, BLOCK, HELD_OUT = 1536, 128, 400
+CPU = pick_device("cpu")
+SIDES = [
+    OptimizerConfig(name=name, lr=lr, weight_decay=0.1, schedule="cosine")
+    for name in ("adamw", "muon")
+    for lr in (3e-3, 7e-3)
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--updates", type=int, default=400)
+    updates = parser.parse_args().updates
+    documents = corpus(7000, seed=0)
+    tokenizer = train_tokenizer(documents, vocabulary=ARCHITECTURE.vocabulary, chat="palate")
+
+    def born() -> PreTrainedModel:
+        return placed(build_causal_lm(ARCHITECTURE, tokenizer, seed=0), CPU)
+
+    def learner(config: OptimizerConfig) -> LocalLearner:
+        network = born()
+        role = PlainPolicyRole(
+            network,
+            layout=supports_tree(network).layout,
+            temperature=1.0,
+            scope=lambda: autocast(CPU, "auto"),
+        )
+        return LocalLearner(role, config, total_updates=updates, budget=4096)
+
+    learners = [learner(config) for config in SIDES]
+    encoder = encoder_of(born(), tokenizer, PromptConfig())
+    rows, held = (
+        [piece for text in texts for piece in pieces(encoder.encode_text(text), BLOCK)]
+        for texts in (documents, corpus(HELD_OUT, seed=1))
+    )
+    batch = BATCH_TOKENS * len(rows) // sum(row.num_tokens for row in rows)
+    loss_for = likelihood_loss(rows, "token_mean")
+    seconds = [0.0] * len(SIDES)
+    for update in track(range(updates), description="updates"):
+        indices = batch_indices(len(rows), update, batch=batch, run_seed=0)
+        groups, loss = [rows[i] for i in indices], loss_for(indices)
+        for side, one in enumerate(learners):
+            start = time.process_time()
+            one.update(groups, loss)
+            seconds[side] += time.process_time() - start
+    table = Table(title=f"{updates} updates of {batch} rows; {machine()}")
+    for name in ("optimizer", "lr", "held-out nats per token", "CPU time of an update, AdamW = 1"):
+        table.add_column(name)
+    for config, one, took in zip(SIDES, learners, seconds, strict=True):
+        nll = float(-one.outputs(held).logprobs.sum() / response_mask(held).sum())
+        table.add_row(config.name, f"{config.lr:g}", f"{nll:.3f}", f"{took / seconds[0]:.2f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main()
