@@ -15,6 +15,7 @@ name = "r"
 corpus = "cafe:corpus:200"
 batch_tokens = 512
 epochs = 8
+optimizer = { name = "muon", lr = 3e-3 }
 architecture = { hidden_size = 32, layers = 1, heads = 2, intermediate_size = 64, vocabulary = 280 }
 """
 
