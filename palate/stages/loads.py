@@ -28,7 +28,7 @@ KERNEL = 0.95 * 2**20  # bytes; oneDNN compiles a bf16 product for every shape, 
 # New shapes come ever more rarely: for every width that rows can have, so many per factor e of
 # on-policy steps, and of updates on data that is still to be sampled.
 _PER_STEP, _PER_UPDATE = 0.45, 0.3
-_LEFT = 600 * 2**20  # bytes of kernels that a process keeps, whatever its stages compiled
+_LEFT = 700 * 2**20  # bytes of kernels that a process keeps, whatever its stages compiled
 _UNKNOWN = 40  # shapes, as long as there is no data
 
 Fixed = SftConfig | RewardConfig | DpoConfig
@@ -55,13 +55,13 @@ def fixed_memory(
     outline: PreTrainedModel,
     groups: Sequence[TokenGroup],
     *,
-    written: bool = True,
+    unwritten: Sequence[TokenGroup] = (),
 ) -> Memory:
     """A stage over fixed data; without groups, a full micro-batch is assumed.
 
-    `written` is False for groups whose responses stand in for what is still to be sampled.
-    A copy that is the reference is there before DPO trains, and all the time for KTO; so is the
-    policy that a reward model is made from, until it is made.
+    Responses of the `unwritten` groups stand in for what is still to be sampled. A copy that is the
+    reference is there before DPO trains, and all the time for KTO; so is the policy that a reward
+    model is made from, until it is made.
     """
     policy = shape_of(outline)
     shape, copies, passing = policy, 0, 0
@@ -71,15 +71,16 @@ def fixed_memory(
         copies = policy.parameters if config.loss == "kto" else 0
         passing = policy.parameters
     batch = config.batch_rows if isinstance(config, SftConfig) else config.batch_groups
-    updates = num_updates(len(groups), batch=batch, epochs=config.epochs) if groups else _EVERY + 1
-    shapes = _shapes(config, groups, batch)
+    every = [*unwritten, *groups]
+    updates = num_updates(len(every), batch=batch, epochs=config.epochs) if every else _EVERY + 1
+    shapes = _shapes(config, every, batch)
     load = Load(
         trained=trained_by(config.lora, outline) or shape.parameters,
         copies=copies,
         passing=passing,
         tokens=_largest(config, shapes),
-        row=max((len(g.prompt) + max(map(len, g.responses)) for g in groups), default=0),
-        shapes=_met(config, groups, shapes) if written else _guessed(groups, updates),
+        row=max((len(g.prompt) + max(map(len, g.responses)) for g in every), default=0),
+        shapes=_guessed(updates, unwritten, groups) if unwritten else _met(config, groups, shapes),
     )
     logits = 0 if isinstance(config, RewardConfig) else _LOGPROBS
     return _predicted(config, shape, load, logits=logits, checkpoints=updates > _EVERY)
@@ -201,11 +202,13 @@ def _met(config: Fixed, groups: Sequence[TokenGroup], shapes: Set[tuple[int, int
     return len(shapes) + len(read - shapes) / 3 or _UNKNOWN
 
 
-def _guessed(groups: Sequence[TokenGroup], updates: int) -> float:
-    """Shapes of so many updates on responses that may be shorter than those in the groups."""
-    if not groups:
-        return _UNKNOWN
-    return _PER_UPDATE * num_widths(max(g.num_tokens for g in groups)) * math.log1p(updates)
+def _guessed(updates: int, *kinds: Sequence[TokenGroup]) -> float:
+    """Shapes of so many updates on responses that may be shorter than those in the groups.
+
+    Long and short groups are laid out apart, so that every kind has widths of its own.
+    """
+    widths = sum(num_widths(max(g.num_tokens for g in groups)) for groups in kinds if groups)
+    return _PER_UPDATE * widths * math.log1p(updates)
 
 
 def _largest(config: StageConfig, shapes: Collection[tuple[int, int]]) -> int:

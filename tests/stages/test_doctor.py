@@ -577,12 +577,17 @@ def test_responses_to_come_are_of_any_length_and_their_shapes_become_rarer() -> 
 
     def shapes(updates: int) -> float:
         config = RewardConfig(batch_groups=1, epochs=updates / 100, compute=bf16)
-        memory = loads.fixed_memory(config, outline, groups, written=False)
+        memory = loads.fixed_memory(config, outline, there, unwritten=groups)
         return memory.kernels / (loads.KERNEL * (3 * 3 + 6))
+
+    there: list[TokenGroup] = []
 
     # Trees of 110 tokens: widths of 16, 32, ..., 112.
     assert shapes(100) == pytest.approx(0.3 * 7 * math.log(101))
     assert shapes(10_000) == pytest.approx(0.3 * 7 * math.log(10_001))
+    # With as many short ones that are there: trees of 32 tokens, two widths of their own.
+    there = [token_group(str(n), (1,) * 12, ((5,) * 20,)) for n in range(100)]
+    assert shapes(100) == pytest.approx(0.3 * (7 + 2) * math.log(201))
     written = RewardConfig(batch_groups=1, compute=bf16)
     assert loads.fixed_memory(written, outline, groups).kernels < shapes(100) * loads.KERNEL * 15
 
@@ -609,7 +614,7 @@ def test_a_stage_finds_half_the_kernels_of_those_before_it_up_to_what_is_kept() 
     )
     assert loads.left_by([]) == 0
     assert loads.left_by([small, small]) == small.kernels == 2 * 15 * 1e6
-    assert loads.left_by([small] * 100) == 600 * 2**20
+    assert loads.left_by([small] * 100) == 700 * 2**20
 
 
 def test_an_adapter_trains_little_and_needs_no_copy_for_the_reference() -> None:

@@ -119,21 +119,21 @@ def _fixed(config: loads.Fixed, case: Case) -> Exam[Memory | None]:
     model = yield from attempt(case.blueprints.exam(config.model, MODEL))
     if model is None:
         return None
-    groups: Sequence[TokenGroup] = ()
     if rows:
         groups = (yield from attempt(rendering.seen(rows, model, config.prompt))) or ()
         return loads.fixed_memory(config, model.outline, groups)
+    later: Sequence[TokenGroup] = ()
     asked = yield from attempt(_asked_later(config.data, case))
     if asked:
         sample, prompts = asked
-        groups = (yield from attempt(rendering.seen(prompts, model, config.prompt))) or ()
+        later = (yield from attempt(rendering.seen(prompts, model, config.prompt))) or ()
         k = 1 if isinstance(config, SftConfig) else sample.k
-        groups = loads.answered(groups, k=k, lengths=(sample.sampling.max_tokens,))
+        later = loads.answered(later, k=k, lengths=(sample.sampling.max_tokens,))
+    there: Sequence[TokenGroup] = ()
     if isinstance(config, RewardConfig):
         further = yield from attempt(materials.auxiliary(config, case))
-        if further:
-            groups = [*groups, *rendering.encoded(further, model.encoder(config.prompt))]
-    return loads.fixed_memory(config, model.outline, groups, written=False)
+        there = rendering.encoded(further, model.encoder(config.prompt)) if further else ()
+    return loads.fixed_memory(config, model.outline, there, unwritten=later)
 
 
 def _training_rows(config: loads.Fixed, case: Case) -> Exam[Material | None]:
