@@ -55,13 +55,13 @@ def fixed_memory(
     outline: PreTrainedModel,
     groups: Sequence[TokenGroup],
     *,
-    unwritten: Sequence[TokenGroup] = (),
+    unwritten: Sequence[TokenGroup] | None = None,
 ) -> Memory:
     """A stage over fixed data; without groups, a full micro-batch is assumed.
 
-    Responses of the `unwritten` groups stand in for what is still to be sampled. A copy that is the
-    reference is there before DPO trains, and all the time for KTO; so is the policy that a reward
-    model is made from, until it is made.
+    Responses of the `unwritten` groups stand in for what is still to be sampled; there are none of
+    them where nothing is known of it. A copy that is the reference is there before DPO trains, and
+    all the time for KTO; so is the policy that a reward model is made from, until it is made.
     """
     policy = shape_of(outline)
     shape, copies, passing = policy, 0, 0
@@ -71,16 +71,20 @@ def fixed_memory(
         copies = policy.parameters if config.loss == "kto" else 0
         passing = policy.parameters
     batch = config.batch_rows if isinstance(config, SftConfig) else config.batch_groups
-    every = [*unwritten, *groups]
-    updates = num_updates(len(every), batch=batch, epochs=config.epochs) if every else _EVERY + 1
-    shapes = _shapes(config, every, batch)
+    both = [*(unwritten or ()), *groups]
+    updates = num_updates(len(both), batch=batch, epochs=config.epochs) if both else _EVERY + 1
+    shapes = _shapes(config, both, batch)
+    if unwritten is None:
+        num_shapes = _met(config, groups, shapes)
+    else:  # Long and short groups are laid out apart: each kind has widths of its own.
+        num_shapes = _guessed(unwritten, updates) + (_guessed(groups, updates) if groups else 0)
     load = Load(
         trained=trained_by(config.lora, outline) or shape.parameters,
         copies=copies,
         passing=passing,
         tokens=_largest(config, shapes),
-        row=max((len(g.prompt) + max(map(len, g.responses)) for g in every), default=0),
-        shapes=_guessed(updates, unwritten, groups) if unwritten else _met(config, groups, shapes),
+        row=max((len(g.prompt) + max(map(len, g.responses)) for g in both), default=0),
+        shapes=num_shapes,
     )
     logits = 0 if isinstance(config, RewardConfig) else _LOGPROBS
     return _predicted(config, shape, load, logits=logits, checkpoints=updates > _EVERY)
@@ -202,13 +206,11 @@ def _met(config: Fixed, groups: Sequence[TokenGroup], shapes: Set[tuple[int, int
     return len(shapes) + len(read - shapes) / 3 or _UNKNOWN
 
 
-def _guessed(updates: int, *kinds: Sequence[TokenGroup]) -> float:
-    """Shapes of so many updates on responses that may be shorter than those in the groups.
-
-    Long and short groups are laid out apart, so that every kind has widths of its own.
-    """
-    widths = sum(num_widths(max(g.num_tokens for g in groups)) for groups in kinds if groups)
-    return _PER_UPDATE * widths * math.log1p(updates)
+def _guessed(groups: Sequence[TokenGroup], updates: int) -> float:
+    """Shapes of so many updates on responses that may be shorter than those in the groups."""
+    if not groups:
+        return _UNKNOWN
+    return _PER_UPDATE * num_widths(max(g.num_tokens for g in groups)) * math.log1p(updates)
 
 
 def _largest(config: StageConfig, shapes: Collection[tuple[int, int]]) -> int:
@@ -235,5 +237,5 @@ def _predicted(
         logits=logits,
     )
     if config.optimizer.name == "muon":
-        load = replace(load, by_muon=min(load.trained, shape.in_blocks))
+        load = replace(load, by_muon=min(load.trained, shape.block_weights))
     return predicted_memory(shape, load, how)

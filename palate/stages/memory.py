@@ -12,7 +12,7 @@ of micro-batches:
     activations = h (tokens ((L + 2) ((32 + 4 b) d + 4 b f) + 16 d + L a row)
                      + 4 min(tokens, 1024) V n) + (4 - b) P
     cache = b L cached_tokens c
-    step = 4 (T + C) m
+    step = 4 (T - U / 3 + C) m
     kernels = s (3 w + 6) q
 
 A block keeps about 8 + b vectors of its width (norms stay fp32) and 4 of its feed-forward width;
@@ -40,7 +40,7 @@ class Shape:
 
     `feed_forward` is the widest matrix of a layer, `cached` what a layer keeps per token for
     generation (keys and values), `matrices` how many sizes of weight matrices there are, and
-    `in_blocks` the weights of those that are in blocks: what Muon would take.
+    `block_weights` the weights of those that are in blocks: what Muon would take.
     """
 
     parameters: int
@@ -52,7 +52,7 @@ class Shape:
     cached: int
     heads: int
     matrices: int
-    in_blocks: int = 0
+    block_weights: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +129,7 @@ def predicted_memory(shape: Shape, load: Load, how: Arithmetic) -> Memory:
     logits = 4 * min(load.tokens, _CHUNK) * shape.vocabulary * how.logits
     activations = how.held * (kept + logits) + (4 - b) * shape.parameters
     cache = b * shape.layers * load.cached_tokens * shape.cached
-    step = 4 * (load.trained + load.critic) * how.clones
+    step = 4 * (load.trained - load.by_muon / 3 + load.critic) * how.clones
     adapters = load.trained if load.trained < shape.parameters else 0
     moments = 8 * load.trained - 4 * load.by_muon
     start = 4 * load.passing - (4 * load.trained + moments + 16 * load.critic)
@@ -170,7 +170,7 @@ def shape_of(network: PreTrainedModel) -> Shape:
         cached=2 * groups * head_width,
         heads=heads,
         matrices=len({matrix.shape for matrix in matrices}),
-        in_blocks=sum(
+        block_weights=sum(
             weight.numel()
             for name, weight in backbone.named_parameters()
             if is_block_matrix(name, weight)

@@ -14,8 +14,9 @@ _IN_A_BLOCK = re.compile(r"(^|\.)\d+\.")
 class Optimizer:
     """The optimizer that a config names, over weights by name; its rate is given at every step.
 
-    Muon's updates have the size of Adam's (Liu et al. 2025, section 2.2), so that a learning rate
-    and a weight decay mean the same for both.
+    Muon's updates have the root mean square that Adam's tend to have (Liu et al. 2025, section
+    2.2), so that its learning rates and weight decays are of the same order. torch iterates in
+    bf16, whatever the network computes in.
     """
 
     def __init__(self, weights: Mapping[str, nn.Parameter], config: OptimizerConfig) -> None:
@@ -26,19 +27,19 @@ class Optimizer:
             if config.name == "muon" and is_block_matrix(name, p)
         }
         rest = [p for name, p in self.weights.items() if name not in by_muon]
-        adam = torch.optim.AdamW(
-            [
-                {
-                    "params": [p for p in rest if p.ndim >= 2],
-                    "weight_decay": config.weight_decay,
-                },
-                {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
-            ],
-            lr=config.lr,
-            betas=(config.beta1, config.beta2),
-            eps=config.eps,
-        )
-        self.parts: dict[str, torch.optim.Optimizer] = {"adam": adam}
+        self.parts: dict[str, torch.optim.Optimizer] = {}
+        if rest:
+            decay = [p for p in rest if p.ndim >= 2]
+            plain = [p for p in rest if p.ndim < 2]
+            self.parts["adam"] = torch.optim.AdamW(
+                [
+                    {"params": decay, "weight_decay": config.weight_decay},
+                    {"params": plain, "weight_decay": 0.0},
+                ],
+                lr=config.lr,
+                betas=(config.beta1, config.beta2),
+                eps=config.eps,
+            )
         if by_muon:
             self.parts["muon"] = torch.optim.Muon(
                 by_muon.values(),
@@ -70,7 +71,11 @@ class Optimizer:
         }
 
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore what `state` returned; what it does not hold begins anew."""
+        """Restore what `state` returned after some steps; refuses what another optimizer left."""
+        kinds = {name.partition(".")[0] for name in state} - {"weight", "updates"}
+        if kinds != set(self.parts):
+            found, wanted = (" and ".join(sorted(names)) or "none" for names in (kinds, self.parts))
+            raise ValueError(f"the checkpoint's optimizer state is of {found}, not of {wanted}")
         for full, value in state.items():
             kind, _, rest = full.partition(".")
             if kind in self.parts:

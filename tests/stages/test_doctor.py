@@ -496,6 +496,7 @@ SHAPE = Shape(
     cached=16,
     heads=2,
     matrices=3,
+    block_weights=300,
 )
 
 
@@ -521,6 +522,9 @@ def test_muon_keeps_one_moment_of_each_block_matrix_and_adam_two_of_the_rest() -
     assert adam.moments - muon.moments == 4 * in_blocks
     assert adam.peak - muon.peak == 4 * in_blocks
     assert adam.saved - muon.saved == 3 * 4 * in_blocks
+    # Three copies of what trains while a checkpoint is made, of block matrices two.
+    load, how = Load(trained=1000, by_muon=300), Arithmetic(number_bytes=4, clones=3)
+    assert predicted_memory(SHAPE, load, how).working == 4 * (3 * 1000 - 300)
 
 
 def test_a_cpu_adds_attention_weights_what_the_heap_holds_and_compiled_kernels() -> None:
@@ -585,11 +589,13 @@ def test_responses_to_come_are_of_any_length_and_their_shapes_become_rarer() -> 
     # Trees of 110 tokens: widths of 16, 32, ..., 112.
     assert shapes(100) == pytest.approx(0.3 * 7 * math.log(101))
     assert shapes(10_000) == pytest.approx(0.3 * 7 * math.log(10_001))
+    written = RewardConfig(batch_groups=1, compute=bf16)
+    assert loads.fixed_memory(written, outline, groups).kernels < shapes(100) * loads.KERNEL * 15
     # With as many short ones that are there: trees of 32 tokens, two widths of their own.
     there = [token_group(str(n), (1,) * 12, ((5,) * 20,)) for n in range(100)]
     assert shapes(100) == pytest.approx(0.3 * (7 + 2) * math.log(201))
-    written = RewardConfig(batch_groups=1, compute=bf16)
-    assert loads.fixed_memory(written, outline, groups).kernels < shapes(100) * loads.KERNEL * 15
+    groups = []  # nothing is known of what will be sampled
+    assert shapes(100) == pytest.approx(40 + 0.3 * 2 * math.log(101))
 
 
 def test_a_policy_that_ends_early_takes_less_but_meets_as_many_shapes() -> None:

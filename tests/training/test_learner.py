@@ -150,8 +150,16 @@ def test_a_state_after_updates_without_the_optimizers_moments_is_refused():
     subject = learner(64)
     subject.update(GROUPS, likelihood(GROUPS, "token_mean"))
     state = {name: value for name, value in subject.state().items() if "adam." not in name}
-    with pytest.raises(ValueError, match="no optimizer state"):
+    with pytest.raises(ValueError, match="optimizer state is of none, not of adam"):
         learner(64).load_state(state)
+
+
+@pytest.mark.parametrize(("one", "other"), [("adamw", "muon"), ("muon", "adamw")])
+def test_a_state_of_another_optimizer_is_refused(one, other):
+    subject = learner(64, OptimizerConfig(name=one))
+    subject.update(GROUPS, likelihood(GROUPS, "token_mean"))
+    with pytest.raises(ValueError, match=r"optimizer state is of adam( and muon)?, not of adam"):
+        learner(64, OptimizerConfig(name=other)).load_state(subject.state())
 
 
 def test_adam_uses_the_configured_constants():

@@ -173,8 +173,8 @@ def _fits(name: str, peak: float, config: StageConfig) -> Finding:
 
 def _table(memories: Mapping[str, Memory], process: int) -> Table:
     """MiB (GiB if large) by stage; a run's process holds what this one did, and what is left."""
-    parts = {"grads": "gradients", "Adam": "moments"}
-    names = ("weights", "grads", "Adam", "copies", "reward", "critic", "working", "kernels")
+    parts = {"grads": "gradients"}
+    names = ("weights", "grads", "moments", "copies", "reward", "critic", "working", "kernels")
     large = max(memory.peak for memory in memories.values()) >= 10 * 2**30
     unit, power, digits = ("GiB", 30, 1) if large else ("MiB", 20, 0)
     table = Table(unit, *names, "process", "peak", box=None, pad_edge=False)

@@ -26,7 +26,7 @@ SHARES: dict[Kind, int] = {
 """How often each kind of question is asked (per cent): more where facts are many."""
 
 _SURE = 0.95
-"""Of a right answer being preferred: 3 nats, about what a fact is worth to the cafe's guests."""
+"""Probability that a right answer is preferred: 3 nats, about what a fact is worth to guests."""
 
 _LIES = 2
 _TRIES = 8
