@@ -98,7 +98,7 @@ def test_muons_second_step_is_along_the_gradient_and_the_momentum():
     assert_along(moved, 0.2 * gradients[1] + 0.8 * momentum)
 
 
-def test_muon_starts_anew_at_the_state_that_was_saved():
+def test_muon_goes_on_from_the_state_that_was_saved():
     torch.manual_seed(0)
     gradients = [torch.randn(6, 4) for _ in range(3)]
 
