@@ -1,6 +1,6 @@
 """Muon against AdamW: the held-out loss after the same updates, and what an update costs.
 
-The demo's base model is trained from the same weights on the same batches, by both optimizers at
+A Llama on the cafe's corpus is trained from the same weights on the same batches, by both at
 two learning rates each. Every batch is read once before and the sides take turns at going first, so
 that no side alone waits for kernels to be compiled.
 """

@@ -27,6 +27,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from palate.config.common import PromptConfig
 from palate.models.adapters import adapter_names, merged_state, save_adapter
+from palate.models.attention import products_for
 from palate.models.build import eos_ids_of, sampling_defaults, seeded, without_dropout
 from palate.models.precision import has_fast_bf16
 from palate.models.tokens import Encoder, special_ids
@@ -176,12 +177,12 @@ def unreadable(source: str, error: OSError) -> DataError:
 def placed(network: PreTrainedModel, device: torch.device | str) -> PreTrainedModel:
     """The network on a device, in eval mode, with the attention kernel that is fastest there.
 
-    On a CPU with fast bf16, plain matrix products train 1.6 times as many tokens per second as
-    torch's fused kernel, whose backward pass has no bf16 path (benchmarks/attention.py).
+    On a CPU with fast bf16 that is matrix products: the backward pass of torch's fused kernel has
+    no bf16 path (benchmarks/attention.py).
     """
     nn.Module.to(network, device)
     if torch.device(device).type == "cpu" and has_fast_bf16(torch.device(device)):
-        network.set_attn_implementation("eager")
+        network.set_attn_implementation(products_for(network))
     return network.eval()
 
 

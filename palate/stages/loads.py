@@ -224,8 +224,9 @@ def _predicted(
     device = pick_device(config.compute.device)
     bf16 = precision_on(device, config.compute.precision) == "bf16"
     on_cpu = device.type == "cpu"
-    # Softmax is fp32, and under bf16 its result is kept a second time for the product.
-    attention = (6 if bf16 else 4) if on_cpu and has_fast_bf16(device) else 0
+    # Eager attention's softmax is fp32, and under bf16 its result is kept again for the product.
+    matrices = (2 if shape.products else 6) if bf16 else 4
+    attention = matrices if on_cpu and has_fast_bf16(device) else 0
     how = Arithmetic(
         number_bytes=2 if bf16 else 4,
         attention_bytes=attention,

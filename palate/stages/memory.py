@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
+from palate.models.attention import PRODUCTS, products_for
 from palate.models.forward import backbone_of
 from palate.training.optimizers import is_block_matrix
 
@@ -40,7 +41,8 @@ class Shape:
 
     `feed_forward` is the widest matrix of a layer, `cached` what a layer keeps per token for
     generation (keys and values), `matrices` how many sizes of weight matrices there are, and
-    `block_weights` the weights of those that are in blocks: what Muon would take.
+    `block_weights` the weights of those that are in blocks: what Muon would take. `products` tells
+    whether attention can be `matrix_products`.
     """
 
     parameters: int
@@ -53,6 +55,7 @@ class Shape:
     heads: int
     matrices: int
     block_weights: int
+    products: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,4 +178,5 @@ def shape_of(network: PreTrainedModel) -> Shape:
             for name, weight in backbone.named_parameters()
             if is_block_matrix(name, weight)
         ),
+        products=products_for(backbone) == PRODUCTS,
     )

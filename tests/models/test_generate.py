@@ -1,6 +1,7 @@
 """Generation draws from the distribution that the scorer scores, whatever shares the batch."""
 
 import logging
+import math
 from collections import Counter
 from functools import partial
 
@@ -232,6 +233,11 @@ def test_the_nucleus_is_the_smallest_set_that_has_the_mass():
     for top_p, kept in ((0.4, 1), (0.51, 2), (0.79, 2), (0.81, 3), (0.96, 4), (1.0, 4)):
         assert int(torch.isfinite(nucleus(logits, top_p)).sum()) == kept
     assert torch.isfinite(nucleus(logits, 0.7))[0].tolist() == [False, True, False, True]
+
+
+def test_the_nucleus_reaches_as_far_into_a_long_tail_as_it_has_to():
+    logits = torch.tensor([[0.5] + [0.5 / 64] * 64]).log()
+    assert int(torch.isfinite(nucleus(logits, 0.9)).sum()) == 1 + math.ceil(0.4 / (0.5 / 64))
 
 
 def test_a_token_is_drawn_where_its_interval_of_the_unit_line_lies():

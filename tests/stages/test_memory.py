@@ -30,6 +30,7 @@ SHAPE = Shape(
     heads=2,
     matrices=3,
     block_weights=300,
+    products=True,
 )
 
 
