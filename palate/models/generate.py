@@ -239,16 +239,18 @@ def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def nucleus(logits: Tensor, top_p: float) -> Tensor:
-    """Logits of the fewest likeliest tokens with mass top_p, -inf elsewhere (Holtzman 2020)."""
+    """Logits of the fewest likeliest tokens with mass top_p, -inf elsewhere (Holtzman 2020).
+
+    Tokens exactly as likely as the least likely of them stay too, whatever order they come in.
+    """
     probabilities = logits.softmax(-1)
     # Tokens this unlikely have less than 1 - top_p together: all are outside, and need no sorting.
     unlikely = (1 - top_p) / probabilities.shape[-1]
-    candidates = int((probabilities > unlikely).sum(-1).max())
-    ordered, tokens = probabilities.topk(candidates)
+    candidates = max(1, int((probabilities > unlikely).sum(-1).max()))
+    ordered = probabilities.topk(candidates).values
     outside = ordered.cumsum(-1) - ordered >= top_p
-    return logits.masked_fill(
-        torch.ones_like(logits, dtype=torch.bool).scatter(-1, tokens, outside), -torch.inf
-    )
+    least = ordered.masked_fill(outside, torch.inf).amin(-1, keepdim=True)
+    return logits.masked_fill(probabilities < least, -torch.inf)
 
 
 def _seeds(prompts: Sequence[TokenPrompt], k: int, seed: int) -> list[int]:

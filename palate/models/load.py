@@ -177,8 +177,9 @@ def unreadable(source: str, error: OSError) -> DataError:
 def placed(network: PreTrainedModel, device: torch.device | str) -> PreTrainedModel:
     """The network on a device, in eval mode, with the attention kernel that is fastest there.
 
-    On a CPU with fast bf16 that is matrix products: the backward pass of torch's fused kernel has
-    no bf16 path (benchmarks/attention.py).
+    On a CPU with fast bf16 that is matrix products (transformers' own for architectures that change
+    attention): the backward pass of torch's fused kernel has no bf16 path
+    (benchmarks/attention.py).
     """
     nn.Module.to(network, device)
     if torch.device(device).type == "cpu" and has_fast_bf16(torch.device(device)):

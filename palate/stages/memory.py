@@ -42,7 +42,7 @@ class Shape:
     `feed_forward` is the widest matrix of a layer, `cached` what a layer keeps per token for
     generation (keys and values), `matrices` how many sizes of weight matrices there are, and
     `block_weights` the weights of those that are in blocks: what Muon would take. `products` tells
-    whether attention can be `matrix_products`.
+    whether `products_for` chooses `matrix_products`.
     """
 
     parameters: int

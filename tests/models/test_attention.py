@@ -5,9 +5,10 @@ import json
 import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
+from transformers import DeepseekV32Config, DeepseekV32ForCausalLM
 
 from palate.models import load
-from palate.models.attention import PRODUCTS
+from palate.models.attention import PRODUCTS, matrix_products, products_for
 from palate.models.build import train_tokenizer
 from palate.models.forward import group_hidden
 from tests.models.tiny import gemma2, gpt2, llama, qwen3, random_groups
@@ -60,7 +61,7 @@ def test_in_bf16_one_matrix_of_weights_per_head_is_kept_for_the_backward_pass():
                 square[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        ids = torch.randint(37, (3, 48))
+        ids = torch.randint(37, (3, 48), generator=torch.Generator().manual_seed(0))
         with torch.autocast("cpu", torch.bfloat16), saved_tensors_hooks(pack, lambda t: t):
             states = network.base_model(input_ids=ids, use_cache=False).last_hidden_state
         kept[kernel] = sum(square.values())
@@ -81,6 +82,27 @@ def test_networks_on_a_cpu_with_fast_bf16_get_it_unless_their_attention_is_their
 ):
     monkeypatch.setattr(load, "has_fast_bf16", lambda device: True)
     assert load.placed(family(), "cpu").config._attn_implementation == kernel
+
+
+def test_attention_that_masks_apart_when_eager_stays_eager():
+    with torch.device("meta"):
+        network = DeepseekV32ForCausalLM(DeepseekV32Config(num_hidden_layers=1))
+    assert products_for(network) == "eager"
+
+
+def test_a_token_that_sees_nothing_gets_the_mean_of_all_values_in_bf16_too():
+    value = torch.arange(6.0).reshape(1, 1, 3, 2)
+    mask = torch.full((1, 1, 1, 3), torch.finfo(torch.float32).min)
+    for dtype in (torch.float32, torch.bfloat16):
+        output, _ = matrix_products(
+            torch.nn.Identity(),
+            torch.ones(1, 1, 1, 2, dtype=dtype),
+            torch.ones(1, 1, 3, 2, dtype=dtype),
+            value.to(dtype),
+            mask,
+            scaling=1.0,
+        )
+        assert output.flatten().tolist() == [2.0, 3.0]
 
 
 def test_elsewhere_torch_decides(monkeypatch):

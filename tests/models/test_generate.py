@@ -1,7 +1,6 @@
 """Generation draws from the distribution that the scorer scores, whatever shares the batch."""
 
 import logging
-import math
 from collections import Counter
 from functools import partial
 
@@ -236,8 +235,19 @@ def test_the_nucleus_is_the_smallest_set_that_has_the_mass():
 
 
 def test_the_nucleus_reaches_as_far_into_a_long_tail_as_it_has_to():
-    logits = torch.tensor([[0.5] + [0.5 / 64] * 64]).log()
-    assert int(torch.isfinite(nucleus(logits, 0.9)).sum()) == 1 + math.ceil(0.4 / (0.5 / 64))
+    rare = [0.5 / 64 * (1 + 1e-3 * (31.5 - i)) for i in range(64)]
+    logits = torch.tensor([[0.5, *rare]]).log()
+    needed = 1 + next(n for n in range(65) if sum(rare[:n]) >= 0.4)
+    assert torch.isfinite(nucleus(logits, 0.9))[0].nonzero()[:, 0].tolist() == list(range(needed))
+
+
+def test_the_nucleus_is_the_same_in_any_company_and_takes_all_of_equal_tokens():
+    row = torch.tensor([[0.3, 0.3, 0.1, 0.1, 0.1, 0.1]]).log()
+    flat = torch.zeros_like(row)
+    for top_p, kept in ((1e-9, 2), (0.5, 2), (0.65, 6)):
+        for logits in (row, torch.cat([flat, row]), torch.cat([row, flat])[:1]):
+            assert int(torch.isfinite(nucleus(logits, top_p)[-1]).sum()) == kept
+    assert int(torch.isfinite(nucleus(flat, 1e-9)).sum()) == 6
 
 
 def test_a_token_is_drawn_where_its_interval_of_the_unit_line_lies():
