@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from palate.models.attention import PRODUCTS
 
-ROWS, WIDTH, ROUNDS = 12, 96, 9
+ROWS, WIDTH, ROUNDS = 6, 208, 15
 
 
 def network(kernel: str) -> LlamaForCausalLM:
