@@ -1,8 +1,8 @@
 """Muon against AdamW: the held-out loss after the same updates, and what an update costs.
 
-A Llama on the cafe's corpus is trained from the same weights on the same batches, by both at
-two learning rates each. Every batch is read once before and the sides take turns at going first, so
-that no side alone waits for kernels to be compiled.
+A Llama on the cafe's corpus is trained from the same weights on the same batches, by both
+optimizers at two learning rates each. Every batch is read once before and the sides take turns at
+going first, so that no side alone waits for kernels to be compiled.
 """
 
 import argparse

@@ -81,6 +81,20 @@ def test_a_cpu_adds_attention_weights_what_the_heap_holds_and_compiled_kernels()
     assert held.peak == fused.peak + 0.25 * fused.working + held.kernels
 
 
+@pytest.mark.parametrize(("kind", "kept"), [("llama", 2), ("gpt2", 6)])
+def test_attention_keeps_a_third_in_bf16_where_it_can_be_matrix_products(
+    kind: str, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = [token_group(str(n), (1,) * 20, ((5,) * 44,)) for n in range(16)]
+    config = SftConfig(batch_rows=16, compute=ComputeConfig(device="cpu", precision="bf16"))
+    working: list[float] = []
+    for fast in (False, True):
+        monkeypatch.setattr(loads, "has_fast_bf16", lambda device, fast=fast: fast)
+        working.append(loads.fixed_memory(config, small_outline(kind), groups).working)
+    # 16 rows of 64 tokens, 2 layers x 2 heads x 64 columns, and what the heap holds.
+    assert working[1] - working[0] == 1.25 * 16 * 64 * 2 * 2 * 64 * kept
+
+
 def test_a_micro_batch_is_as_large_as_its_padded_rows() -> None:
     groups = [token_group(str(n), (1,) * 20, ((5,) * size,)) for n, size in enumerate((30, 9, 9))]
     config = SftConfig(batch_rows=3)
