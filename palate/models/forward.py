@@ -170,7 +170,8 @@ def token_logits(network: PreTrainedModel, states: Tensor, *, temperature: float
         logits = torch.tanh(logits / cap) * cap
     multiplier = getattr(config, "logit_scale", None) or 1.0
     divisor = getattr(config, "logits_scaling", None) or 1.0
-    return logits * (multiplier / divisor / temperature)
+    factor = multiplier / divisor / temperature
+    return logits if factor == 1 else logits * factor
 
 
 def token_scores(
