@@ -105,10 +105,23 @@ def _arranged(
     trees: Sequence[TokenGroup], layout: Layout, context: int | None
 ) -> tuple[int, list[list[int]]]:
     """The width of the rows, and which trees are in which row."""
-    longest = max(tree.num_tokens for tree in trees)
-    width = max(longest, min(_wide(longest), context or _wide(longest)))
-    shelves = _shelved(trees, width) if layout == "tree" else [[i] for i in range(len(trees))]
-    return width, shelves + [[]] * (few(len(shelves)) - len(shelves))
+    sizes = [tree.num_tokens for tree in trees]
+    longest = max(sizes)
+    narrow = max(longest, min(_wide(longest), context or _wide(longest)))
+    if layout == "rows":
+        return narrow, _filled([[index] for index in range(len(trees))])
+    # Wider rows, up to three times the longest tree, are packed more tightly.
+    wider = (_wide(min(sum(sizes), longest * quarters // 4)) for quarters in range(5, 13))
+    widths = {narrow} | {width for width in wider if width <= (context or width)}
+    return min(
+        ((width, _filled(_shelved(sizes, width))) for width in sorted(widths)),
+        key=lambda one: len(one[1]) * one[0] * _per_cell(one[0], layout),
+    )
+
+
+def _filled(shelves: list[list[int]]) -> list[list[int]]:
+    """Rows, and empty ones up to one of few counts."""
+    return shelves + [[]] * (few(len(shelves)) - len(shelves))
 
 
 def num_widths(longest: int) -> int:
@@ -177,17 +190,23 @@ def _trees(groups: Sequence[TokenGroup], layout: Layout) -> list[TokenGroup]:
 
 
 def _cost(groups: Sequence[TokenGroup], layout: Layout) -> float:
-    """Time, in tokens through the linear layers; attention in a row costs its length squared.
-
-    Trees are packed, the others padded to the longest. A tree's mask costs a quarter of the linear
-    layers, and at `even` tokens attention takes as long as they do: sooner with a mask, since
-    kernels then cannot skip the future. Fitted to a model of width 128 on a CPU
-    (`benchmarks/forward.py`), where choices matter most: for wider ones attention is a small part.
-    """
+    """Trees are packed, the others padded to the longest. A tree's mask costs a quarter of the
+    linear layers."""
     sizes = [tree.num_tokens for tree in _trees(groups, layout)]
     width = max(sizes)
-    cells, even = (1.25 * sum(sizes), 800) if layout == "tree" else (len(sizes) * width, 2048)
-    return cells * (1 + width / even)
+    cells = 1.25 * sum(sizes) if layout == "tree" else len(sizes) * width
+    return cells * _per_cell(width, layout)
+
+
+def _per_cell(width: int, layout: Layout) -> float:
+    """Time for a token in a row of a width, in times through the linear layers.
+
+    In a row of `even` tokens attention takes as long as they do: sooner with a mask, since kernels
+    then cannot skip the future. Fitted to a model of width 128 on a CPU
+    (`benchmarks/forward.py`), where choices matter most: for wider ones attention is a small part.
+    """
+    even = 800 if layout == "tree" else 2048
+    return 1 + width / even
 
 
 def _widest(group: TokenGroup, layout: Layout) -> int:
@@ -228,12 +247,12 @@ def _placed(
     return _Placed(cells, [span for index in range(len(trees)) for span in spans[index]])
 
 
-def _shelved(trees: Sequence[TokenGroup], width: int) -> list[list[int]]:
-    """Trees packed into rows of a width, first fit by decreasing size (Johnson 1973)."""
+def _shelved(sizes: Sequence[int], width: int) -> list[list[int]]:
+    """Indices of sizes packed into rows of a width, first fit by decreasing size (Johnson 1973)."""
     shelves: list[list[int]] = []
     room: list[int] = []
-    for index in sorted(range(len(trees)), key=lambda i: -trees[i].num_tokens):
-        size = trees[index].num_tokens
+    for index in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+        size = sizes[index]
         shelf = next((s for s, left in enumerate(room) if left >= size), len(room))
         if shelf == len(room):
             shelves.append([])

@@ -41,10 +41,11 @@ def pretrain_memory(
     """`pretrain` with `batch` rows per update."""
     shape = shape_of(outline)
     shapes = _shapes(config, rows, batch)
+    tokens, row = _largest(config, shapes, longest=config.block_tokens)
     load = Load(
         trained=shape.parameters,
-        tokens=_largest(config, shapes),
-        row=config.block_tokens,
+        tokens=tokens,
+        row=row,
         shapes=len(shapes) or _UNKNOWN,
     )
     return _predicted(config, shape, load, logits=_LOGPROBS, checkpoints=True)
@@ -78,12 +79,14 @@ def fixed_memory(
         num_shapes = _met(config, groups, shapes)
     else:  # Long and short groups are laid out apart: each kind has widths of its own.
         num_shapes = _guessed(unwritten, updates) + (_guessed(groups, updates) if groups else 0)
+    longest = max((len(g.prompt) + max(map(len, g.responses)) for g in both), default=0)
+    tokens, row = _largest(config, shapes, longest=longest)
     load = Load(
         trained=trained_by(config.lora, outline) or shape.parameters,
         copies=copies,
         passing=passing,
-        tokens=_largest(config, shapes),
-        row=max((len(g.prompt) + max(map(len, g.responses)) for g in both), default=0),
+        tokens=tokens,
+        row=row,
         shapes=num_shapes,
     )
     logits = 0 if isinstance(config, RewardConfig) else _LOGPROBS
@@ -120,13 +123,14 @@ def online_memory(
     longest += config.sampling.max_tokens
     batch = -(-config.batch_prompts // config.minibatches)
     groups = answered(prompts, k=config.k, lengths=lengths or (config.sampling.max_tokens,))
+    tokens, row = _largest(config, _shapes(config, groups, batch), longest=longest)
     load = Load(
         trained=adapter or shape.parameters,
         copies=certified + (0 if adapter else shape.parameters),
         reward=scorer,
         critic=critic,
-        tokens=_largest(config, _shapes(config, groups, batch)),
-        row=longest,
+        tokens=tokens,
+        row=row,
         shapes=_PER_STEP * num_widths(tree) * math.log1p(config.steps),
         cached_tokens=min(config.sampling.rows, config.batch_prompts * config.k) * longest,
     )
@@ -213,9 +217,15 @@ def _guessed(groups: Sequence[TokenGroup], updates: int) -> float:
     return _PER_UPDATE * num_widths(max(g.num_tokens for g in groups)) * math.log1p(updates)
 
 
-def _largest(config: StageConfig, shapes: Collection[tuple[int, int]]) -> int:
-    """Tokens of the largest micro-batch; what it may be while there are none."""
-    return max((rows * width for rows, width in shapes), default=config.compute.micro_batch_tokens)
+def _largest(
+    config: StageConfig, shapes: Collection[tuple[int, int]], *, longest: int
+) -> tuple[int, int]:
+    """Tokens of the largest micro-batch and of a row of it; what they may be while there are
+    none."""
+    if not shapes:
+        return config.compute.micro_batch_tokens, longest
+    rows, row = max(shapes, key=math.prod)
+    return rows * row, row
 
 
 def _predicted(

@@ -20,7 +20,7 @@ from palate.models.forward import (
     token_scores,
     token_scores_with_entropy,
 )
-from palate.models.layout import Layout, choose, few, lay_out, plan
+from palate.models.layout import Layout, choose, few, lay_out, plan, planned_shapes
 from palate.verify import enumeration
 from palate.verify.worlds import tiny_gpt2
 from tests.models.tiny import (
@@ -379,17 +379,26 @@ def test_rows_come_in_few_shapes_within_the_context():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_tree_may_be_longer_than_the_context_since_positions_restart(family):
     network = tiny_network(family)
-    # Nine trees of 74 tokens, where positions end at 64: 80 columns, and rows of padding alone.
+    # Trees of 74 tokens, where positions end at 64: 80 columns, and rows of padding alone.
     responses = tuple((token,) * 16 for token in (5, 6, 7, 8))
-    groups = [token_group(str(i), (BOS, *range(5 + i, 14 + i)), responses) for i in range(9)]
+    prompts = [(BOS, *range(5 + i % 9, 14 + i % 9)) for i in range(25)]
+    groups = [token_group(str(i), prompt, responses) for i, prompt in enumerate(prompts)]
     seen: list[torch.Size] = []
     network.get_input_embeddings().register_forward_pre_hook(
         lambda _, args: seen.append(args[0].shape)
     )
     hidden = group_hidden(network, groups, layout="tree")
-    assert seen == [torch.Size([10, 80])]
+    assert seen == [torch.Size([28, 80])]
     ours = token_scores(network, hidden, temperature=1.0).logprobs
     torch.testing.assert_close(ours, plain_logprobs(network, groups, 1.0))
+
+
+def test_rows_are_as_wide_as_packs_trees_cheaply():
+    tree = token_group("p", (1,) * 10, ((2,) * 16,) * 4)  # 74 tokens: 80 columns
+    # Three fill 224 columns and save 48 of padding, which attention in longer rows outweighs
+    # unless a tenth row of padding alone is saved as well.
+    shapes = {n: planned_shapes([tree] * n, budget=10**6, layout="tree") for n in (1, 3, 9)}
+    assert shapes == {1: [(1, 80)], 3: [(3, 80)], 9: [(3, 224)]}
 
 
 def test_padding_counts_when_a_layout_is_chosen():
