@@ -95,6 +95,19 @@ def test_attention_keeps_a_third_in_bf16_where_it_can_be_matrix_products(
     assert working[1] - working[0] == 1.25 * 16 * 64 * 2 * 2 * 64 * kept
 
 
+def test_attention_is_counted_in_the_rows_that_trees_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trees = [token_group(str(n), (1,) * 10, ((5,) * 16,) * 4) for n in range(9)]
+    config = RewardConfig(batch_groups=9, compute=ComputeConfig(device="cpu", precision="bf16"))
+    working: list[float] = []
+    for fast in (False, True):
+        monkeypatch.setattr(loads, "has_fast_bf16", lambda device, fast=fast: fast)
+        working.append(loads.fixed_memory(config, small_outline("llama"), trees).working)
+    # Three rows of three trees: 224 columns, where a prompt and a response have 26 tokens.
+    assert working[1] - working[0] == 1.25 * 3 * 224 * 2 * 2 * 224 * 2
+
+
 def test_a_micro_batch_is_as_large_as_its_padded_rows() -> None:
     groups = [token_group(str(n), (1,) * 20, ((5,) * size,)) for n, size in enumerate((30, 9, 9))]
     config = SftConfig(batch_rows=3)
