@@ -105,6 +105,7 @@ def main() -> None:
         "GRPO: prompt 20, 8 responses of about 25": (32, 20, 8, 25),
         "GRPO: prompt 20, 8 responses of about 100": (8, 20, 8, 100),
         "SFT: prompt 20, 1 response of about 40": (64, 20, 1, 40),
+        "pretraining: documents of about 80": (64, 1, 1, 80),
     }
     for name, (number, prompt, k, response) in workloads.items():
         groups = random_groups(number, prompt=prompt, k=k, response=response)
