@@ -168,8 +168,8 @@ def _changed(config: Config, name: str) -> bool:
 
 
 def _evaluate(config: EvaluateConfig) -> Iterator[str]:
-    named = [config.baseline, *config.models]
-    if twice := sorted({model for model in named if named.count(model) > 1}):
+    names = [model.removeprefix("@") for model in (config.baseline, *config.models)]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
         yield f"models: {', '.join(twice)} twice, the baseline counted: name each policy once"
     top_p = config.sampling.top_p
     if top_p < 1:

@@ -112,11 +112,10 @@ def _arranged(
         return narrow, _filled([[index] for index in range(len(trees))])
     # Wider rows, up to three times the longest tree, are packed more tightly.
     wider = (_wide(min(sum(sizes), longest * quarters // 4)) for quarters in range(5, 13))
-    widths = {narrow} | {width for width in wider if width <= (context or width)}
-    return min(
-        ((width, _filled(_shelved(sizes, width))) for width in sorted(widths)),
-        key=lambda one: len(one[1]) * one[0] * _per_cell(one[0], layout),
-    )
+    widths = {narrow} | {width for width in wider if context is None or width <= context}
+    packed = {width: _filled(_shelved(sizes, width)) for width in sorted(widths)}
+    width = min(packed, key=lambda width: len(packed[width]) * width * _per_cell(width, layout))
+    return width, packed[width]
 
 
 def _filled(shelves: list[list[int]]) -> list[list[int]]:
@@ -190,8 +189,11 @@ def _trees(groups: Sequence[TokenGroup], layout: Layout) -> list[TokenGroup]:
 
 
 def _cost(groups: Sequence[TokenGroup], layout: Layout) -> float:
-    """Trees are packed, the others padded to the longest. A tree's mask costs a quarter of the
-    linear layers."""
+    """Time of a layout, in tokens through the linear layers.
+
+    Trees are packed, the others padded to the longest. A tree's mask costs a quarter of the linear
+    layers.
+    """
     sizes = [tree.num_tokens for tree in _trees(groups, layout)]
     width = max(sizes)
     cells = 1.25 * sum(sizes) if layout == "tree" else len(sizes) * width
@@ -199,7 +201,7 @@ def _cost(groups: Sequence[TokenGroup], layout: Layout) -> float:
 
 
 def _per_cell(width: int, layout: Layout) -> float:
-    """Time for a token in a row of a width, in times through the linear layers.
+    """Time of a token in a row of this width, in passes through the linear layers.
 
     In a row of `even` tokens attention takes as long as they do: sooner with a mask, since kernels
     then cannot skip the future. Fitted to a model of width 128 on a CPU

@@ -41,11 +41,11 @@ def pretrain_memory(
     """`pretrain` with `batch` rows per update."""
     shape = shape_of(outline)
     shapes = _shapes(config, rows, batch)
-    tokens, row = _largest(config, shapes, longest=config.block_tokens)
+    tokens = _tokens(config, shapes)
     load = Load(
         trained=shape.parameters,
         tokens=tokens,
-        row=row,
+        attended=_attended(shapes) or tokens * config.block_tokens,
         shapes=len(shapes) or _UNKNOWN,
     )
     return _predicted(config, shape, load, logits=_LOGPROBS, checkpoints=True)
@@ -79,14 +79,12 @@ def fixed_memory(
         num_shapes = _met(config, groups, shapes)
     else:  # Long and short groups are laid out apart: each kind has widths of its own.
         num_shapes = _guessed(unwritten, updates) + (_guessed(groups, updates) if groups else 0)
-    longest = max((len(g.prompt) + max(map(len, g.responses)) for g in both), default=0)
-    tokens, row = _largest(config, shapes, longest=longest)
     load = Load(
         trained=trained_by(config.lora, outline) or shape.parameters,
         copies=copies,
         passing=passing,
-        tokens=tokens,
-        row=row,
+        tokens=_tokens(config, shapes),
+        attended=_attended(shapes),
         shapes=num_shapes,
     )
     logits = 0 if isinstance(config, RewardConfig) else _LOGPROBS
@@ -123,14 +121,15 @@ def online_memory(
     longest += config.sampling.max_tokens
     batch = -(-config.batch_prompts // config.minibatches)
     groups = answered(prompts, k=config.k, lengths=lengths or (config.sampling.max_tokens,))
-    tokens, row = _largest(config, _shapes(config, groups, batch), longest=longest)
+    known = _shapes(config, groups, batch)
+    tokens = _tokens(config, known)
     load = Load(
         trained=adapter or shape.parameters,
         copies=certified + (0 if adapter else shape.parameters),
         reward=scorer,
         critic=critic,
         tokens=tokens,
-        row=row,
+        attended=_attended(known) or tokens * longest,
         shapes=_PER_STEP * num_widths(tree) * math.log1p(config.steps),
         cached_tokens=min(config.sampling.rows, config.batch_prompts * config.k) * longest,
     )
@@ -217,15 +216,14 @@ def _guessed(groups: Sequence[TokenGroup], updates: int) -> float:
     return _PER_UPDATE * num_widths(max(g.num_tokens for g in groups)) * math.log1p(updates)
 
 
-def _largest(
-    config: StageConfig, shapes: Collection[tuple[int, int]], *, longest: int
-) -> tuple[int, int]:
-    """Tokens of the largest micro-batch and of a row of it; what they may be while there are
-    none."""
-    if not shapes:
-        return config.compute.micro_batch_tokens, longest
-    rows, row = max(shapes, key=math.prod)
-    return rows * row, row
+def _tokens(config: StageConfig, shapes: Collection[tuple[int, int]]) -> int:
+    """Tokens of the largest micro-batch; what they may be while there are none."""
+    return max((rows * width for rows, width in shapes), default=config.compute.micro_batch_tokens)
+
+
+def _attended(shapes: Collection[tuple[int, int]]) -> int:
+    """Pairs of a token and a column of its row, in the micro-batch that has most."""
+    return max((rows * width**2 for rows, width in shapes), default=0)
 
 
 def _predicted(

@@ -9,7 +9,7 @@ what trains, S of a model that is only there at the start, w sizes of weight mat
 of micro-batches:
 
     peak = 4 P + 4 F + 4 R + max(4 S, 12 T - 4 U + 16 C + max(activations, cache, step)) + kernels
-    activations = h (tokens ((L + 2) ((32 + 4 b) d + 4 b f) + 16 d + L a row)
+    activations = h (tokens ((L + 2) ((32 + 4 b) d + 4 b f) + 16 d) + L heads a attended
                      + 4 min(tokens, 1024) V n) + (4 - b) P
     cache = b L cached_tokens c
     step = 4 (T - U / 3 + C) m
@@ -64,8 +64,9 @@ class Load:
 
     Muon has `by_muon` of those `trained`. `copies` only compute or wait: the reference, the
     certified weights of a hard KL budget; `passing` models are gone before training begins.
-    `tokens` is one micro-batch in rows of `row` tokens, `shapes` how many shapes micro-batches have
-    (one that is only read counts a third), `cached_tokens` the rollouts generated at once.
+    `tokens` is one micro-batch, `attended` the pairs of a token and a column of its row in the one
+    that has most, `shapes` how many shapes micro-batches have (one that is only read counts a
+    third), `cached_tokens` the rollouts generated at once.
     """
 
     trained: int
@@ -75,7 +76,7 @@ class Load:
     reward: int = 0
     critic: int = 0
     tokens: int = 0
-    row: int = 0
+    attended: int = 0
     shapes: float = 0
     cached_tokens: int = 0
 
@@ -127,8 +128,8 @@ def predicted_memory(shape: Shape, load: Load, how: Arithmetic) -> Memory:
     """Bytes, by the formula above."""
     d, b = shape.width, how.number_bytes
     per_block = (32 + 4 * b) * d + 4 * b * shape.feed_forward
-    attention = shape.layers * shape.heads * how.attention_bytes * load.row
-    kept = load.tokens * ((shape.layers + 2) * per_block + 16 * d + attention)
+    attention = shape.layers * shape.heads * how.attention_bytes * load.attended
+    kept = load.tokens * ((shape.layers + 2) * per_block + 16 * d) + attention
     logits = 4 * min(load.tokens, _CHUNK) * shape.vocabulary * how.logits
     activations = how.held * (kept + logits) + (4 - b) * shape.parameters
     cache = b * shape.layers * load.cached_tokens * shape.cached

@@ -395,8 +395,8 @@ def test_a_tree_may_be_longer_than_the_context_since_positions_restart(family):
 
 def test_rows_are_as_wide_as_packs_trees_cheaply():
     tree = token_group("p", (1,) * 10, ((2,) * 16,) * 4)  # 74 tokens: 80 columns
-    # Three fill 224 columns and save 48 of padding, which attention in longer rows outweighs
-    # unless a tenth row of padding alone is saved as well.
+    # Three fill 224 columns and save 16 of padding, which attention in longer rows outweighs; nine
+    # save a tenth row of padding alone as well.
     shapes = {n: planned_shapes([tree] * n, budget=10**6, layout="tree") for n in (1, 3, 9)}
     assert shapes == {1: [(1, 80)], 3: [(3, 80)], 9: [(3, 224)]}
 

@@ -69,7 +69,7 @@ def test_muon_keeps_one_moment_of_each_block_matrix_and_adam_two_of_the_rest() -
 
 
 def test_a_cpu_adds_attention_weights_what_the_heap_holds_and_compiled_kernels() -> None:
-    load = Load(trained=1000, tokens=10, row=5)
+    load = Load(trained=1000, tokens=10, attended=50)
     fused = predicted_memory(SHAPE, load, Arithmetic(number_bytes=4))
     plain = predicted_memory(SHAPE, load, Arithmetic(number_bytes=4, attention_bytes=4))
     # 2 layers x 2 heads x 10 tokens x 5 columns x 4 bytes
@@ -106,6 +106,23 @@ def test_attention_is_counted_in_the_rows_that_trees_share(
         working.append(loads.fixed_memory(config, small_outline("llama"), trees).working)
     # Three rows of three trees: 224 columns, where a prompt and a response have 26 tokens.
     assert working[1] - working[0] == 1.25 * 3 * 224 * 2 * 2 * 224 * 2
+
+
+def test_the_most_attention_need_not_be_where_most_tokens_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    short = [token_group(str(n), (1,) * 20, ((5,) * 44,)) for n in range(14)]
+    long = token_group("long", (1,) * 20, ((5,) * 300,))
+    compute = ComputeConfig(device="cpu", precision="bf16", micro_batch_tokens=900)
+    config = SftConfig(batch_rows=15, compute=compute)
+    shapes = planned_shapes([*short, long], budget=900, layout="tree")
+    assert set(shapes) == {(1, 384), (14, 64)}
+    working: list[float] = []
+    for fast in (False, True):
+        monkeypatch.setattr(loads, "has_fast_bf16", lambda device, fast=fast: fast)
+        load = loads.fixed_memory(config, small_outline("llama"), [*short, long])
+        working.append(load.working)
+    assert working[1] - working[0] == 1.25 * 384 * 2 * 2 * 384 * 2
 
 
 def test_a_micro_batch_is_as_large_as_its_padded_rows() -> None:
