@@ -170,7 +170,7 @@ def _changed(config: Config, name: str) -> bool:
 def _evaluate(config: EvaluateConfig) -> Iterator[str]:
     names = [model.removeprefix("@") for model in (config.baseline, *config.models)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        yield f"models: {', '.join(twice)} twice, the baseline counted: name each policy once"
+        yield f"models: {', '.join(twice)} twice, counting the baseline; name each policy once"
     top_p = config.sampling.top_p
     if top_p < 1:
         yield (

@@ -121,15 +121,15 @@ def online_memory(
     longest += config.sampling.max_tokens
     batch = -(-config.batch_prompts // config.minibatches)
     groups = answered(prompts, k=config.k, lengths=lengths or (config.sampling.max_tokens,))
-    known = _shapes(config, groups, batch)
-    tokens = _tokens(config, known)
+    shapes = _shapes(config, groups, batch)
+    tokens = _tokens(config, shapes)
     load = Load(
         trained=adapter or shape.parameters,
         copies=certified + (0 if adapter else shape.parameters),
         reward=scorer,
         critic=critic,
         tokens=tokens,
-        attended=_attended(known) or tokens * longest,
+        attended=_attended(shapes) or tokens * longest,
         shapes=_PER_STEP * num_widths(tree) * math.log1p(config.steps),
         cached_tokens=min(config.sampling.rows, config.batch_prompts * config.k) * longest,
     )

@@ -55,7 +55,7 @@ def test_on_policy_stages_refuse(stage: str, overrides: list[str], reason: str) 
         ("dpo", ["loss=ipo", "margin_coef=1"], "margin_coef: ipo has no margin of its own"),
         ("grpo", ["k=1"], "k = 1: expected an integer >= 2"),
         ("grpo", ["k=1"], "a group of one has nobody to be compared with"),
-        ("evaluate", ['models=["@ppo", "@sft"]'], "models: sft twice, the baseline counted"),
+        ("evaluate", ['models=["@ppo", "@sft"]'], "models: sft twice, counting the baseline"),
         ("evaluate", ['models=["@ppo", "ppo"]'], "models: ppo twice"),
         ("evaluate", ["sampling.top_p=0.9"], "samples from a truncated policy, and the KL"),
         ("dpo", ["label_smoothing=0.1"], "label_smoothing: sigmoid does not read it"),

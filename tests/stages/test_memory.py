@@ -81,18 +81,26 @@ def test_a_cpu_adds_attention_weights_what_the_heap_holds_and_compiled_kernels()
     assert held.peak == fused.peak + 0.25 * fused.working + held.kernels
 
 
+def added_by_attention(
+    patch: pytest.MonkeyPatch, kind: str, config: loads.Fixed, groups: Sequence[TokenGroup]
+) -> float:
+    """Bytes that a CPU with fast bf16 keeps and another, whose kernel is fused, does not."""
+    working: list[float] = []
+    for fast in (False, True):
+        patch.setattr(loads, "has_fast_bf16", lambda device, fast=fast: fast)
+        working.append(loads.fixed_memory(config, small_outline(kind), groups).working)
+    return working[1] - working[0]
+
+
 @pytest.mark.parametrize(("kind", "kept"), [("llama", 2), ("gpt2", 6)])
 def test_attention_keeps_a_third_in_bf16_where_it_can_be_matrix_products(
     kind: str, kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     groups = [token_group(str(n), (1,) * 20, ((5,) * 44,)) for n in range(16)]
     config = SftConfig(batch_rows=16, compute=ComputeConfig(device="cpu", precision="bf16"))
-    working: list[float] = []
-    for fast in (False, True):
-        monkeypatch.setattr(loads, "has_fast_bf16", lambda device, fast=fast: fast)
-        working.append(loads.fixed_memory(config, small_outline(kind), groups).working)
     # 16 rows of 64 tokens, 2 layers x 2 heads x 64 columns, and what the heap holds.
-    assert working[1] - working[0] == 1.25 * 16 * 64 * 2 * 2 * 64 * kept
+    added = added_by_attention(monkeypatch, kind, config, groups)
+    assert added == 1.25 * 16 * 64 * 2 * 2 * 64 * kept
 
 
 def test_attention_is_counted_in_the_rows_that_trees_share(
@@ -100,29 +108,21 @@ def test_attention_is_counted_in_the_rows_that_trees_share(
 ) -> None:
     trees = [token_group(str(n), (1,) * 10, ((5,) * 16,) * 4) for n in range(9)]
     config = RewardConfig(batch_groups=9, compute=ComputeConfig(device="cpu", precision="bf16"))
-    working: list[float] = []
-    for fast in (False, True):
-        monkeypatch.setattr(loads, "has_fast_bf16", lambda device, fast=fast: fast)
-        working.append(loads.fixed_memory(config, small_outline("llama"), trees).working)
     # Three rows of three trees: 224 columns, where a prompt and a response have 26 tokens.
-    assert working[1] - working[0] == 1.25 * 3 * 224 * 2 * 2 * 224 * 2
+    added = added_by_attention(monkeypatch, "llama", config, trees)
+    assert added == 1.25 * 3 * 224 * 2 * 2 * 224 * 2
 
 
 def test_the_most_attention_need_not_be_where_most_tokens_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     short = [token_group(str(n), (1,) * 20, ((5,) * 44,)) for n in range(14)]
-    long = token_group("long", (1,) * 20, ((5,) * 300,))
+    groups = [*short, token_group("long", (1,) * 20, ((5,) * 300,))]
     compute = ComputeConfig(device="cpu", precision="bf16", micro_batch_tokens=900)
+    assert set(planned_shapes(groups, budget=900, layout="tree")) == {(1, 384), (14, 64)}
     config = SftConfig(batch_rows=15, compute=compute)
-    shapes = planned_shapes([*short, long], budget=900, layout="tree")
-    assert set(shapes) == {(1, 384), (14, 64)}
-    working: list[float] = []
-    for fast in (False, True):
-        monkeypatch.setattr(loads, "has_fast_bf16", lambda device, fast=fast: fast)
-        load = loads.fixed_memory(config, small_outline("llama"), [*short, long])
-        working.append(load.working)
-    assert working[1] - working[0] == 1.25 * 384 * 2 * 2 * 384 * 2
+    added = added_by_attention(monkeypatch, "llama", config, groups)
+    assert added == 1.25 * 384 * 2 * 2 * 384 * 2
 
 
 def test_a_micro_batch_is_as_large_as_its_padded_rows() -> None:
