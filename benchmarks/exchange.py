@@ -35,7 +35,7 @@ def write(path: Path, rows: range) -> None:
 
 
 def bring(source: Path, url: str) -> None:
-    from palate.stages.importing import import_file
+    from palate.exchange.importing import import_file
 
     import_file(
         str(source), project="bench", url=url, kind="preferences", console=Console(quiet=True)
@@ -43,14 +43,14 @@ def bring(source: Path, url: str) -> None:
 
 
 def take(out: Path, url: str) -> None:
-    from palate.stages.exporting import Selection, export_project
+    from palate.exchange.exporting import Selection, export_project
 
     selection = Selection(project="bench")
     export_project(selection, format="graded", out=out, url=url, console=Console(quiet=True))
 
 
 def _timed(step, path, url, sender) -> None:
-    from palate.stages import exporting, importing  # noqa: F401 - imports are not what is timed
+    from palate.exchange import exporting, importing  # noqa: F401 - imports are not what is timed
 
     start = time.perf_counter()
     step(path, url)

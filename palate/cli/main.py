@@ -215,7 +215,7 @@ def import_(
 ) -> None:
     """Bring groups of responses, preferences or judgements into a project of the database."""
     with guard(debug=debug):
-        from palate.stages import importing
+        from palate.exchange import importing
 
         if preview:
             importing.preview_file(source, kind=kind, console=Console())
@@ -254,7 +254,7 @@ def export(
 ) -> None:
     """Write a project of the database as a dataset that other tools read, with a data card."""
     with guard(debug=debug):
-        from palate.stages import exporting
+        from palate.exchange import exporting
 
         selection = exporting.Selection(
             project=project,

@@ -75,7 +75,7 @@ def test_every_stage_is_a_verb() -> None:
 
 
 def test_every_format_that_export_offers_is_written() -> None:
-    from palate.stages.exporting import AS_SAID, JUDGED, UNJUDGED
+    from palate.exchange.exporting import AS_SAID, JUDGED, UNJUDGED
 
     assert sorted(get_args(Format)) == sorted([*UNJUDGED, *AS_SAID, *JUDGED])
 

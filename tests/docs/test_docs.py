@@ -19,8 +19,8 @@ from palate.config.load import load_recipe, load_section, load_stage
 from palate.config.presets import PRESETS
 from palate.config.stages import STAGES
 from palate.evaluation.alarms import BOUNDS, Bound
+from palate.exchange.exporting import AS_SAID, JUDGED, UNJUDGED
 from palate.feedback.verifiers import VERIFIERS
-from palate.stages.exporting import AS_SAID, JUDGED, UNJUDGED
 from palate.store import formats
 from palate.store.formats import read
 from palate.verify.catalog import QUICK, SLOW

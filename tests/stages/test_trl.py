@@ -16,7 +16,7 @@ from palate.models.build import train_tokenizer
 from palate.models.tokens import Encoder
 from palate.records import Group
 from palate.store.database import Store
-from tests.stages.project import export, fill
+from tests.exchange.project import export, fill
 
 pytestmark = pytest.mark.slow  # imports datasets and trl, and trains
 

@@ -6,14 +6,14 @@ import json
 import pytest
 from rich.console import Console
 
+from palate.exchange.exporting import AS_SAID, JUDGED, UNJUDGED
+from palate.exchange.importing import import_file, preview_file
 from palate.records import Choice
-from palate.stages.exporting import AS_SAID, JUDGED, UNJUDGED
-from palate.stages.importing import import_file, preview_file
 from palate.store.database import Store
 from palate.store.errors import DataError
 from palate.store.files import sha256_file
 from palate.store.formats import split_by_prompt
-from tests.stages.project import by, export, fill, group, rows
+from tests.exchange.project import by, export, fill, group, rows
 
 LOSSY = ("prompt-completion", "messages", "prompt-only", "unpaired")
 """Formats that are no preferences: they are read by other stages, not by `palate import`."""

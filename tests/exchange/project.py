@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from palate.config.exchange import Format
+from palate.exchange.exporting import Selection, export_project
 from palate.records import (
     Choice,
     Group,
@@ -21,7 +22,6 @@ from palate.records import (
     Verdict,
     user_prompt,
 )
-from palate.stages.exporting import Selection, export_project
 from palate.store.database import Store
 
 

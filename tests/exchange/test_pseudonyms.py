@@ -9,14 +9,14 @@ import pytest
 from rich.console import Console
 
 from palate.config.exchange import Format
+from palate.exchange.importing import import_file
 from palate.records import Choice, Group, LabelTask, Ranking, Response
 from palate.records.labelling import Answer
-from palate.stages.importing import import_file
 from palate.store.database import Store
 from palate.store.labelling import Desk, accounts, answers, items, lease
 from palate.store.pseudonyms import BY_OWNER
 from palate.store.rows import read_rows
-from tests.stages.project import by, export, fill, group, rows
+from tests.exchange.project import by, export, fill, group, rows
 
 ANN, BOB = "Zenobia.Quux", "K\u00fcnga Oxblood"
 FORMATS: tuple[Format, ...] = get_args(Format)

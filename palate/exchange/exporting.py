@@ -12,6 +12,7 @@ from rich.console import Console
 
 from palate.config.exchange import Format, Names, Weights
 from palate.evaluation.ballots import ballots, reliability
+from palate.exchange.card import card_of, check_card, write_card
 from palate.feedback.aggregate import EQUAL, labelled, settled, vote_weight
 from palate.records import (
     Group,
@@ -21,7 +22,6 @@ from palate.records import (
     Response,
     judge_kind,
 )
-from palate.stages.card import card_of, check_card, write_card
 from palate.store import formats
 from palate.store.database import Judged, Store
 from palate.store.errors import DataError
