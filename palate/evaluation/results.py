@@ -184,7 +184,8 @@ class Evaluation(Record):
     """Everything an evaluation says.
 
     `taste` is the judge that counts as the truth and `proxy` the reward model that was optimised
-    (empty: none). `policies` begins with the baseline. `seeds` are the training runs' seeds.
+    (empty: none). `policies` begins with the baseline. `seeds` are the training runs' seeds, as
+    far as they are known: models from elsewhere tell none.
     """
 
     baseline: str
@@ -196,7 +197,7 @@ class Evaluation(Record):
     best_of_n: tuple[BestOfN, ...] = ()
     samples: tuple[Sample, ...] = ()
     settings: Settings
-    seeds: tuple[int, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = ()
 
     @model_validator(mode="after")
     def _baseline_comes_first(self) -> Self:

@@ -31,9 +31,10 @@ from palate.stages.answers import (
     world_rows,
 )
 from palate.stages.context import EVALUATION, HELD_OUT, PROMPTS, TIMING, StageContext
-from palate.stages.policies import OpenPolicy, open_policy, open_scorer
+from palate.stages.policies import OpenPolicy, open_policy, open_scorer, same_vocabulary
 from palate.stages.reward import measurable, measured
 from palate.stages.sample import sampling_record
+from palate.store.errors import DataError
 from palate.store.formats import read_preferences
 from palate.store.runs import StageDir
 from palate.training.learner import read_all
@@ -113,6 +114,13 @@ class Evaluator:
     def written_by(self, reference: str) -> Answers:
         """What a contender writes; its network is let go before the next one is opened."""
         policy = self._open(reference)
+        if not same_vocabulary(policy.tokenizer, self.baseline.tokenizer):
+            raise DataError(
+                f"its tokenizer is not that of the baseline {self.config.baseline}, and the KL "
+                "compares token by token",
+                source=reference,
+                remedy="evaluate models of one tokenizer together",
+            )
         return self.answers(reference, policy, self.respond(reference, policy, self.config.k))
 
     def result(self, own: Answers, baseline: Answers | None) -> PolicyResult:

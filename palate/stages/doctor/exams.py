@@ -1,6 +1,6 @@
 """One stage under examination: its data, its model, an example, its arithmetic and its memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from palate.batches.groups import TokenGroup
@@ -35,8 +35,18 @@ from palate.stages.doctor.blueprints import Blueprint, Case
 from palate.stages.doctor.machine import free_memory
 from palate.stages.doctor.material import Material
 from palate.stages.doctor.places import REWARD_MODEL, place_of, promised, stage_name
-from palate.stages.doctor.verdicts import Exam, Finding, attempt, counted, in_bytes, ok, warning
+from palate.stages.doctor.verdicts import (
+    Exam,
+    Finding,
+    attempt,
+    counted,
+    in_bytes,
+    ok,
+    problem,
+    warning,
+)
 from palate.stages.memory import Memory
+from palate.stages.policies import same_vocabulary
 from palate.stages.pretrain import pieces
 from palate.store import formats
 
@@ -274,7 +284,8 @@ def _evaluate(config: EvaluateConfig, case: Case) -> Exam[None]:
             f"{counted(policies, 'policy')} {config.k} each) = {n * each:,}"
         )
     models = dict.fromkeys((config.baseline, *config.models))
-    yield from _answering(list(models), config.prompt, rows, case)
+    opened = yield from _answering(list(models), config.prompt, rows, case)
+    yield from _one_vocabulary(opened)
     for judge in filter(None, (config.judge, config.reward_model)):
         if trial.is_function(judge):
             yield from trial.with_references(judge, rows.rows if rows else ())
@@ -291,11 +302,25 @@ def _answering(
     prompt: PromptConfig,
     rows: Material[Prompt] | None,
     case: Case,
-) -> Exam[None]:
+) -> Exam[dict[str, Blueprint]]:
     """Policies that answer prompts; what they see is shown for the first."""
-    opened = []
+    opened: dict[str, Blueprint] = {}
     for reference in models:
         model = yield from attempt(case.blueprints.exam(reference, MODEL))
-        opened += [model] if model else []
+        if model:
+            opened[reference] = model
     if rows and opened:
-        yield from attempt(rendering.seen(rows, opened[0], prompt))
+        yield from attempt(rendering.seen(rows, next(iter(opened.values())), prompt))
+    return opened
+
+
+def _one_vocabulary(policies: Mapping[str, Blueprint]) -> Exam[None]:
+    """The KL compares policies token by token, so they share one tokenizer."""
+    names = list(policies)
+    for name in names[1:]:
+        if not same_vocabulary(policies[name].tokenizer, policies[names[0]].tokenizer):
+            yield problem(
+                f"the tokenizer of {name} is not that of {names[0]}, and the KL compares token by "
+                "token",
+                "evaluate models of one tokenizer together",
+            )
