@@ -1,7 +1,8 @@
 """The axes of every tensor, as jaxtyping aliases: the only file that spells them.
 
 Index t of a [response, time] tensor speaks about response token t; padding is on the right and is
-False in the mask. `pair` counts preferences, `group` prompts, `rank` places in a ranking.
+False in the mask. `pair` counts preferences, `group` prompts, `rank` places in a ranking,
+`matrix` weights of one shape.
 """
 
 from jaxtyping import Bool, Float, Int
@@ -26,6 +27,7 @@ Outcome = Int[Tensor, "pair"]
 Thresholds = Float[Tensor, "threshold"]
 
 Scalar = Float[Tensor, ""]
+Matrices = Float[Tensor, "matrix row column"]
 Logits = Float[Tensor, "*axes vocabulary"]
 Ids = Int[Tensor, "*axes"]
 PerId = Float[Tensor, "*axes"]

@@ -25,13 +25,16 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bf16 matrices in hardware.
 
     CPUs are judged by instruction set (AMX tiles or AVX512-BF16), not by a stopwatch: a timing on a
-    busy machine would let two runs of one recipe differ. Emulated bf16 is slower than fp32.
+    busy machine would let two runs of one recipe differ. Emulated bf16 is slower than fp32. oneDNN,
+    which multiplies, may be told to leave instructions alone (`ONEDNN_MAX_CPU_ISA=AVX2`): so is
+    this.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
-        # torch has no public query before get_capabilities(); these two exist since 2.4.
-        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+        # torch has no public query before get_capabilities(); these exist since 2.4.
+        hardware = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+        return hardware and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return False
 
 

@@ -7,17 +7,13 @@ import torch
 from torch import nn
 
 from palate.config.common import OptimizerConfig
+from palate.training.muon import Muon
 
 _IN_A_BLOCK = re.compile(r"(^|\.)\d+\.")
 
 
 class Optimizer:
-    """The optimizer that a config names, over weights by name; its rate is given at every step.
-
-    Muon's updates have the root mean square that Adam's tend to have (Liu et al. 2025, section
-    2.2), so that its learning rates and weight decays are of the same order. torch iterates in
-    bf16, whatever the network computes in.
-    """
+    """The optimizer that a config names, over weights by name; its rate is given at every step."""
 
     def __init__(self, weights: Mapping[str, nn.Parameter], config: OptimizerConfig) -> None:
         self.weights = dict(weights)
@@ -41,12 +37,11 @@ class Optimizer:
                 eps=config.eps,
             )
         if by_muon:
-            self.parts["muon"] = torch.optim.Muon(
+            self.parts["muon"] = Muon(
                 by_muon.values(),
                 lr=config.lr,
                 weight_decay=config.weight_decay,
                 momentum=config.momentum,
-                adjust_lr_fn="match_rms_adamw",
             )
 
     def step(self, lr: float) -> None:
