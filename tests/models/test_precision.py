@@ -1,5 +1,9 @@
 """Devices and precision."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -38,3 +42,19 @@ def test_a_missing_device_is_refused_with_a_remedy():
 def test_a_device_that_does_not_exist_is_refused_with_a_remedy():
     with pytest.raises(ValueError, match="'cudda' is no device: use `auto` or `cpu`"):
         pick_device("cudda")
+
+
+def test_a_cpu_whose_products_are_limited_to_avx2_has_no_fast_bf16():
+    """The variable is oneDNN's, which reads it once: hence another process."""
+    asked = (
+        "import torch; from palate.models.precision import has_fast_bf16, precision_on; "
+        "cpu = torch.device('cpu'); print(has_fast_bf16(cpu), precision_on(cpu, 'auto'))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", asked],
+        env=os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.split() == ["False", "fp32"]

@@ -1,4 +1,5 @@
-"""Which weights Muon takes, how far it moves them, and that a run with it resumes."""
+"""Which weights Muon takes, how far it moves them in both precisions, and that a run with it
+resumes."""
 
 import pytest
 import torch
@@ -15,6 +16,14 @@ MATRICES = {
     "llama": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
     "gpt2": ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"],
 }
+
+
+@pytest.fixture(params=["fp32", "bf16"])
+def precision(request, monkeypatch) -> str:
+    """What Muon iterates in: bf16 where a processor is said to have it."""
+    fast = request.param == "bf16"
+    monkeypatch.setattr("palate.training.muon.has_fast_bf16", lambda device: fast)
+    return request.param
 
 
 def names_of(optimizer: Optimizer, kind: str) -> set[str]:
@@ -60,7 +69,7 @@ def test_muon_takes_all_of_an_adapter():
 def assert_along(moved: torch.Tensor, gradient: torch.Tensor) -> None:
     """That moved is U D V^T with D near 1, for the gradient U S V^T.
 
-    torch's five iterations give singular values between .65 and 1.25 rather than 1.
+    Five iterations give singular values between .65 and 1.25 rather than 1.
     """
     left, _, right = torch.linalg.svd(gradient, full_matrices=False)
     inside = left.T @ moved @ right.T
@@ -70,7 +79,9 @@ def assert_along(moved: torch.Tensor, gradient: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("shape", [(24, 8), (8, 24), (16, 16)])
-def test_muon_moves_a_matrix_along_its_orthogonalized_gradient_as_far_as_adam_would(shape):
+def test_muon_moves_a_matrix_along_its_orthogonalized_gradient_as_far_as_adam_would(
+    shape, precision
+):
     """W (1 - lr decay) - lr .2 sqrt(max(n, m)) U V^T, of root mean square .2 lr."""
     torch.manual_seed(0)
     weight = nn.Parameter(torch.randn(shape))
@@ -81,7 +92,7 @@ def test_muon_moves_a_matrix_along_its_orthogonalized_gradient_as_far_as_adam_wo
     assert_along(moved / (0.5 * 0.2 * max(shape) ** 0.5), gradient)
 
 
-def test_muons_second_step_is_along_the_gradient_and_the_momentum():
+def test_muons_second_step_is_along_the_gradient_and_the_momentum(precision):
     """Nesterov's: b <- m b + (1 - m) g, and then along (1 - m) g + m b."""
     torch.manual_seed(0)
     weight = nn.Parameter(torch.zeros(6, 6))
@@ -98,7 +109,34 @@ def test_muons_second_step_is_along_the_gradient_and_the_momentum():
     assert_along(moved, 0.2 * gradients[1] + 0.8 * momentum)
 
 
-def test_muon_goes_on_from_the_state_that_was_saved():
+@pytest.mark.parametrize("shapes", [[(24, 8)], [(8, 24), (8, 24), (16, 16)]])
+def test_muon_takes_the_steps_of_torchs_own_up_to_its_bf16(shapes, precision):
+    torch.manual_seed(0)
+    ours = {f"layers.{i}.weight": nn.Parameter(torch.randn(s)) for i, s in enumerate(shapes)}
+    theirs = [nn.Parameter(weight.detach().clone()) for weight in ours.values()]
+    optimizer = Optimizer(ours, MUON)
+    oracle = torch.optim.Muon(
+        theirs, lr=0.1, weight_decay=0.3, momentum=0.8, adjust_lr_fn="match_rms_adamw"
+    )
+    for _ in range(3):
+        for weight, other in zip(ours.values(), theirs, strict=True):
+            weight.grad = torch.randn(weight.shape)
+            other.grad = weight.grad.clone()
+        optimizer.step(lr=0.1)
+        oracle.step()
+    for weight, other in zip(ours.values(), theirs, strict=True):
+        torch.testing.assert_close(weight, other, atol=0.01, rtol=0)
+
+
+def test_a_weight_without_a_gradient_stays():
+    weights = {f"layers.{i}.weight": nn.Parameter(torch.ones(4, 4)) for i in range(2)}
+    weights["layers.0.weight"].grad = torch.eye(4)
+    Optimizer(weights, MUON).step(lr=0.1)
+    assert not torch.equal(weights["layers.0.weight"], torch.ones(4, 4))
+    assert torch.equal(weights["layers.1.weight"], torch.ones(4, 4))
+
+
+def test_muon_goes_on_from_the_state_that_was_saved(precision):
     torch.manual_seed(0)
     gradients = [torch.randn(6, 4) for _ in range(3)]
 
