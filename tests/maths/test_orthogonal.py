@@ -36,7 +36,9 @@ def test_singular_values_go_through_the_quintic_five_times_and_vectors_stay(shap
 def test_a_matrix_of_low_rank_keeps_its_precision(shape):
     matrices = drawn(*shape)
     matrices[:, 2:, :] = matrices[:, :1, :] * 1e-4 + matrices[:, 2:, :] * 1e-6
-    for matrix, found in zip(matrices, orthogonalized(matrices, precision=torch.float32)):
+    for matrix, found in zip(
+        matrices, orthogonalized(matrices, precision=torch.float32), strict=True
+    ):
         assert (found - by_singular_values(matrix)).abs().max() < 2e-4
 
 
