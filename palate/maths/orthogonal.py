@@ -21,7 +21,7 @@ def orthogonalized(matrices: Matrices, *, precision: torch.dtype) -> Matrices:
     products are computed in `precision`. A matrix of zeros stays one.
     """
     wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
-    norms = torch.linalg.matrix_norm(wide, keepdim=True)
+    norms = wide.square().sum((1, 2), keepdim=True).sqrt()
     scaled = (wide / norms.clamp(min=1e-7)).to(precision)
     # A product of quintics has few columns, but its rounding grows with every factor.
     short = precision != torch.bfloat16 and wide.shape[2] >= 2 * wide.shape[1]
