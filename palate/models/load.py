@@ -2,7 +2,6 @@
 
 import copy
 import os
-import secrets
 import shutil
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -32,7 +31,7 @@ from palate.models.build import eos_ids_of, sampling_defaults, seeded, without_d
 from palate.models.precision import has_fast_bf16
 from palate.models.tokens import Encoder, special_ids
 from palate.store.errors import DataError
-from palate.store.files import system_errors
+from palate.store.files import system_errors, temporary_beside
 
 ADAPTER = "adapter"
 """The folder, inside a saved model's, of the adapter by itself."""
@@ -223,7 +222,7 @@ def write_network(
 def published(folder: Path) -> Iterator[Path]:
     """A folder to write into that takes the final name when the block ends without an exception."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_beside(folder)
     temporary.mkdir()
     try:
         with system_errors(folder):

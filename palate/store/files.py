@@ -6,10 +6,44 @@ import math
 import os
 import re
 import secrets
+import shutil
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new name in the same folder for what becomes `path` when it is whole."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file, or a folder that it is in, has a name as `temporary_beside` gives it.
+
+    >>> is_temporary(".model.0f3a99c1.tmp/config.json"), is_temporary("notes.tmp")
+    (True, False)
+    """
+    return any(_TEMPORARY.fullmatch(part) for part in name.split("/"))
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what killed processes left half-written below a folder; links are not followed."""
+    for parent, folders, files in os.walk(folder):
+        for name in filter(is_temporary, folders + files):
+            remove(Path(parent, name))
+        folders[:] = [name for name in folders if not is_temporary(name)]
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 @contextmanager
@@ -20,7 +54,7 @@ def atomic_writer(path: Path) -> Generator[IO[bytes]]:
     file or the whole new one, also after a power cut.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_beside(path)
     try:
         with temporary.open("xb") as file:
             yield file
@@ -103,10 +137,26 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
+_SETTLED_SECONDS = 2.0
+"""A file this old is not written again within one tick of the file system's clock."""
+_hashes: dict[tuple[int, ...], str] = {}
+
+
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+    """SHA-256 of a file's bytes, in hex.
+
+    A file that this process has hashed and that nobody has written since is not read again.
+    """
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        status = os.fstat(file.fileno())
+        version = (status.st_dev, status.st_ino, status.st_size)
+        version += (status.st_mtime_ns, status.st_ctime_ns)
+        if version not in _hashes:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if time.time() - max(status.st_mtime, status.st_ctime) < _SETTLED_SECONDS:
+                return digest
+            _hashes[version] = digest
+        return _hashes[version]
 
 
 def files_below(folder: Path) -> list[str]:

@@ -21,7 +21,10 @@ from palate.records.trust import TrustRecord
 from palate.store.errors import DataError
 from palate.store.files import (
     files_below,
+    is_temporary,
     json_line,
+    remove,
+    remove_temporary,
     sha256_file,
     write_bytes,
     write_text,
@@ -30,7 +33,8 @@ from palate.store.formats.write import write_rows
 
 MANIFEST, CONFIG, METRICS = "manifest.json", "config.json", "metrics.jsonl"
 TRUST, SAMPLES = "trust.json", "samples.jsonl"
-_NOT_OUTPUTS = (MANIFEST, "begun.json", "timing.json", "checkpoints/")
+CHECKPOINTS = "checkpoints"
+_NOT_OUTPUTS = (MANIFEST, "begun.json", "timing.json", f"{CHECKPOINTS}/")
 """Names (and folders) that say how a stage ran, not what it made."""
 _MEASURED = (METRICS, TRUST, SAMPLES)
 
@@ -228,6 +232,12 @@ class StageDir:
     def _aside(self) -> "StageDir":
         return StageDir(self.path.with_name(f".{self.path.name}.before"))
 
+    def drop_leftovers(self) -> None:
+        """Remove what a finished stage needs no more: checkpoints, and what it has replaced."""
+        if (self.path / MANIFEST).is_file():
+            shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
+            self._drop_aside()
+
     def _drop_aside(self) -> None:
         if self._aside.path.is_dir():
             shutil.rmtree(self._aside.path)
@@ -242,10 +252,7 @@ class StageDir:
         self.path.mkdir(parents=True, exist_ok=True)
         (self.path / MANIFEST).unlink(missing_ok=True)
         for entry in self.path.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+            remove(entry)
 
     def finish(
         self,
@@ -278,7 +285,7 @@ class StageDir:
         return [
             name
             for name in files_below(self.path)
-            if not name.startswith(_NOT_OUTPUTS) and not name.endswith(".tmp")
+            if not name.startswith(_NOT_OUTPUTS) and not is_temporary(name)
         ]
 
 
@@ -314,7 +321,10 @@ class RunDir:
 
     @contextmanager
     def lock(self) -> Generator[None]:
-        """Keep other processes from writing this run, until the block or this process ends."""
+        """Keep other processes from writing this run, until the block or this process ends.
+
+        What killed ones left half-written, or had no time to remove, goes first.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("a+") as file:
             try:
@@ -328,4 +338,7 @@ class RunDir:
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
+            remove_temporary(self.path)
+            for stage in stage_dirs(self.path):
+                stage.drop_leftovers()
             yield

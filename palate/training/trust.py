@@ -99,8 +99,10 @@ class Witness:
             self._write(self._first(done, step))
         if step + 1 == total:
             self.folder.write_jsonl(ROLLOUTS, stored(done))
-            record = TrustRecord.model_validate_json(path.read_bytes())
-            self._write(record.model_copy(update={"checks": (*record.checks, self._last(step))}))
+            record, last = TrustRecord.model_validate_json(path.read_bytes()), self._last(step)
+            # A run that was killed behind its last step has this check already.
+            others = tuple(check for check in record.checks if check.claim != last.claim)
+            self._write(record.model_copy(update={"checks": (*others, last)}))
 
     def _write(self, record: TrustRecord) -> None:
         self.folder.write_json(TRUST, record.model_dump(mode="json"))

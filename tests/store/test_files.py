@@ -139,3 +139,32 @@ def test_json_lines_are_strict_json_that_reads_back():
     assert [float(x) for x in back["n"]] == value["n"]
     assert math.isnan(float(json.loads(json_line({"x": math.nan}))["x"]))
     assert "\u00fc" in json_line({"text": "\u00fc"})
+
+
+def test_a_file_is_hashed_once_and_again_when_anybody_has_written_it(tmp_path, monkeypatch):
+    path, read = tmp_path / "weights", []
+    digest = hashlib.file_digest
+
+    def counted(file, name):
+        read.append(file.name)
+        return digest(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    monkeypatch.setattr("palate.store.files._SETTLED_SECONDS", 0.0)
+    path.write_bytes(b"one")
+    first = sha256_file(path)
+    assert sha256_file(path) == first
+    assert len(read) == 1
+    status = path.stat()
+    time.sleep(0.02)  # more than a tick of the file system's clock
+    path.write_bytes(b"two")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert sha256_file(path) != first
+    assert len(read) == 2
+
+
+def test_a_file_that_was_just_written_is_read_again(tmp_path):
+    path = tmp_path / "weights"
+    for content in (b"one", b"two", b"six"):
+        path.write_bytes(content)
+        assert sha256_file(path) == hashlib.sha256(content).hexdigest()

@@ -115,12 +115,17 @@ def test_how_a_stage_ran_is_no_output_and_checkpoints_may_go(stage):
     stage.folder("checkpoints/step-1")
     stage.write_text("checkpoints/step-1/state", "big")
     stage.write_text("timing.json", "{}")
-    stage.write_text(".leftover.tmp", "half")
+    stage.write_text(".model.0123abcd.tmp/config.json", "half")
+    stage.write_text(".notes.txt.0123abcd.tmp", "half")
+    stage.write_text("kept.tmp", "a file that a function of somebody wrote")
     finish(stage)
     shutil.rmtree(stage.path / "checkpoints")
     stage.write_text("timing.json", '{"seconds": 3}')
     assert stage.is_finished(MARK)
-    assert not {"timing.json", ".leftover.tmp"} & set(stage.manifest().outputs)
+    outputs = stage.manifest().outputs
+    assert "timing.json" not in outputs
+    assert not [name for name in outputs if "0123abcd" in name]
+    assert "kept.tmp" in outputs
 
 
 def test_the_content_hash_is_about_what_was_made_not_about_speed_place_or_name(tmp_path):
@@ -252,6 +257,40 @@ def test_names_cannot_leave_the_folder(tmp_path, name):
 def test_a_stage_writes_inside_its_folder_only_and_never_the_manifest(stage, name):
     with pytest.raises(ValueError, match="does not name a file that a stage may write"):
         stage.write_text(name, "x")
+
+
+def test_the_lock_removes_what_killed_processes_left(stage, tmp_path):
+    run = RunDir(tmp_path, "cafe")
+    finish(stage)
+    made = sorted(path for path in stage.path.rglob("*") if path.is_file())
+    stage.write_text(".model.0123abcd.tmp/model.safetensors", "half")
+    stage.write_text("model/.weights.0123abcd.tmp", "half")
+    stage.write_text("checkpoints/step-0000005/state.json", "{}")
+    StageDir(stage.path.with_name(".02-sft.before")).write_text("model/weights", "old weights")
+    (run.path / ".recipe.toml.0123abcd.tmp").write_text("half")
+    unfinished = run.stage(3, "dpo")
+    unfinished.write_text("checkpoints/step-0000005/state.json", "{}")
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / ".a.0123abcd.tmp").write_text("x")
+    (stage.path / "link").symlink_to(precious, target_is_directory=True)
+    (stage.path / ".link.0123abcd.tmp").symlink_to(precious, target_is_directory=True)
+    with run.lock():
+        pass
+    (stage.path / "link").unlink()
+    assert sorted(path for path in stage.path.rglob("*") if path.is_file()) == made
+    assert sorted(os.listdir(run.path)) == [".lock", "02-sft", "03-dpo"]
+    assert (unfinished.path / "checkpoints" / "step-0000005" / "state.json").is_file()
+    assert (precious / ".a.0123abcd.tmp").read_text() == "x"
+
+
+def test_a_run_that_another_process_writes_is_not_cleaned(stage, tmp_path):
+    run = RunDir(tmp_path, "cafe")
+    with run.lock():
+        stage.write_text(".model.0123abcd.tmp/model.safetensors", "being written")
+        with pytest.raises(RunLocked), run.lock():
+            pass
+        assert (stage.path / ".model.0123abcd.tmp" / "model.safetensors").is_file()
 
 
 HOLDER = """

@@ -1,11 +1,14 @@
 """Checkpoints: complete or not there, the last two kept, a damaged one refused."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from palate.store.errors import DataError
 from palate.training.checkpoints import Checkpoint, Checkpoints
 
 
@@ -55,12 +58,49 @@ def without_weights(folder: Path) -> None:
     (folder / "state.safetensors").unlink()
 
 
-@pytest.mark.parametrize("damage", [cut_short, changed, half_a_description, without_weights])
+def edited(change: Callable[[dict], object]) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        text = folder / "state.json"
+        sealed = json.loads(text.read_text())
+        change(sealed)
+        text.write_text(json.dumps(sealed))
+
+    return damage
+
+
+def nested(folder: Path) -> None:
+    (folder / "state.json").write_text("[" * 100_000)
+
+
+def one_of_another_step(folder: Path) -> None:
+    shutil.rmtree(folder)
+    shutil.copytree(folder.with_name("step-0000010"), folder)
+
+
+DAMAGES = {
+    "weights cut short": cut_short,
+    "weights changed": changed,
+    "half a description": half_a_description,
+    "no weights": without_weights,
+    "no text": lambda folder: (folder / "state.json").write_bytes(b"\xff\xfe"),
+    "a list": lambda folder: (folder / "state.json").write_text("[]"),
+    "nested": nested,
+    "another coefficient": edited(lambda it: it["state"]["scalars"].update({"kl/coef": 9.75})),
+    "another step": edited(lambda it: it["state"].update(step=14)),
+    "no scalars": edited(lambda it: it["state"]["scalars"].clear()),
+    "no roles": edited(lambda it: it["state"].pop("roles")),
+    "other roles": edited(lambda it: it["state"].update(roles=["critic"])),
+    "no seal": edited(lambda it: it.pop("seal")),
+    "a copy of the one before": one_of_another_step,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_is_still_good(
     kept: Checkpoints, damage: Callable[[Path], None]
 ) -> None:
     damage(folder_of(kept, 15))
-    with pytest.raises(ValueError, match=r"step-0000015 is damaged.*delete that folder"):
+    with pytest.raises(DataError, match=r"step-0000015: .* is damaged.*delete that folder"):
         kept.latest()
     for file in folder_of(kept, 15).iterdir():
         file.unlink()

@@ -83,6 +83,11 @@ def test_a_healthy_run_of_every_algorithm_holds_all_checks(tmp_path, config):
     assert (record.step, record.precision, record.left_out) == (0, "fp32", "")
 
 
+def test_a_run_that_was_killed_behind_its_last_step_has_every_check_once(tmp_path):
+    whole = witnessed(tmp_path, CONFIGS[1], world())
+    assert witnessed(tmp_path, CONFIGS[1], world()) == whole
+
+
 def test_a_sampler_of_another_temperature_is_not_the_scorer(tmp_path):
     own = world()
     hotter = GeneratorSampler(own.policy.network, own.encoder, temperature=0.95, max_tokens=3)
