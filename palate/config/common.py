@@ -1,8 +1,9 @@
 """What several stages share: compute, optimizer, LoRA, prompts, sampling, KL, rows of data."""
 
+from datetime import date as calendar_day
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from palate.config.base import Config
 
@@ -65,6 +66,13 @@ class PromptConfig(Config):
     """Longest prompt; longer ones are refused or skipped by `over_long`."""
     over_long: Literal["error", "skip"] = "error"
     """What happens to a row whose prompt or response is longer than allowed."""
+    date: str = "2024-07-26"
+    """YYYY-MM-DD, the day that chat templates write as today's: tokens are the same on any day."""
+
+    @field_validator("date")
+    @classmethod
+    def _there_is_such_a_day(cls, value: str) -> str:
+        return calendar_day.fromisoformat(value).isoformat()
 
 
 class SamplingConfig(Config):

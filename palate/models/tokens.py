@@ -1,11 +1,13 @@
 """Between text and token ids: prompts, responses, groups, demonstrations and documents.
 
 Sampled ids are never decoded and encoded again on their way to training. Where text has to become
-ids, prompt and response are rendered together and split where the prompt ends.
+ids, prompt and response are rendered together and split where the prompt ends; that the text is
+still in those ids is proved for every response.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal, cast
 
 from transformers import PreTrainedTokenizerBase
@@ -13,9 +15,8 @@ from transformers import PreTrainedTokenizerBase
 from palate.batches.groups import TokenGroup, token_group
 from palate.config.common import PromptConfig
 from palate.interfaces import Rollout, TokenPrompt
+from palate.models.templates import ChatTemplate, Unfit
 from palate.records import Demonstration, Group, Message, Prompt, Response, Sampling, content_id
-
-_PROBE = (Message(role="user", content="x"), Message(role="assistant", content="x"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +35,13 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> SpecialIds:
     return SpecialIds(bos=bos, eos=eos, pad=pad)
 
 
-class TooLong(ValueError):
-    """A row that is longer than it may be; whoever knows the file and the row adds them."""
-
-    remedy = "raise the limit, shorten the row, or set prompt.over_long=skip"
+class TooLong(Unfit):
+    """A row that is longer than it may be."""
 
     def __init__(self, problem: str) -> None:
-        self.problem = f"too long: {problem}"
-        super().__init__(f"{self.problem}. Remedy: {self.remedy}")
+        super().__init__(
+            f"too long: {problem}", "raise the limit, shorten the row, or set prompt.over_long=skip"
+        )
 
 
 class Encoder:
@@ -52,9 +52,12 @@ class Encoder:
     the template closes an assistant turn. `pad_id` may be one of them, since masks come from
     lengths. `context` is the model's longest sequence in tokens (None: no limit).
 
-    Two counters tell what could not be taken literally: `boundary_merges`, responses whose first
-    characters would have merged with the prompt and were tokenized alone, and `foreign_responses`,
-    stored ids of another tokenizer, replaced by tokenizing their text.
+    Counters tell what could not be taken literally: `boundary_merges`, responses whose first
+    characters would have merged with the prompt and were tokenized alone; `rendered_otherwise`,
+    those that the chat template leaves out or writes after another header than its generation
+    prompt, tokenized alone too; `changed_texts`, those with characters that the tokenizer does not
+    have; and `foreign_responses`, stored ids of another tokenizer, replaced by tokenizing their
+    text.
     """
 
     def __init__(
@@ -75,18 +78,24 @@ class Encoder:
         self._bos_id = ids.bos
         # Some templates leave BOS to the tokenizer.
         self._adds_bos = tokenizer("")["input_ids"][:1] == [ids.bos]
-        self.boundary_merges = 0
-        self.foreign_responses = 0
+        self.boundary_merges = self.rendered_otherwise = 0
+        self.changed_texts = self.foreign_responses = 0
+        self._special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
         # Configurations declare an EOS by default, which then is some word of the tokenizer's.
-        special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-        declared = frozenset(i for i in eos_ids if ids.eos is not None or i in special)
-        self.eos_ids = declared | self._own_eos_ids(ids.eos)
+        known = {i for i in eos_ids if ids.eos is not None or i in self._special}
+        known |= {ids.eos} if ids.eos is not None else set()
+        self.template: ChatTemplate | None = None
+        self._header: tuple[int, ...] = ()
+        if config.format == "chat":
+            self.template = ChatTemplate(tokenizer, date.fromisoformat(config.date))
+            known = self._ends(known, self.template)
+        self.eos_ids = frozenset(known)
         if not self.eos_ids:
             raise ValueError(
                 "the tokenizer has no end-of-sequence token, so no response could end: "
                 "set eos_token in its tokenizer_config.json"
             )
-        self._eos_id = min(self.eos_ids) if ids.eos is None else ids.eos
+        self._eos_id = ids.eos if ids.eos in self.eos_ids else min(self.eos_ids)
         self.pad_id = self._eos_id if ids.pad is None else ids.pad
 
     def encode_prompt(self, prompt: Prompt) -> TokenPrompt:
@@ -126,13 +135,10 @@ class Encoder:
         return token_group(content_id(text), (first,), (body,))
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of a response up to its first EOS, without special tokens."""
-        text = self.tokenizer.decode(
-            list(ids[: self._end(ids)]),
-            skip_special_tokens=True,
-            clean_up_tokenization_spaces=False,
-        )
-        return cast("str", text)
+        """The text of a response up to its first EOS, without special tokens and the header that
+        the chat template begins answers with."""
+        end, start = self._end(ids), len(self._header)
+        return self._text(ids[:end] if tuple(ids[:start]) != self._header else ids[start:end])
 
     def response(self, rollout: Rollout, *, policy: str, sampling: Sampling) -> Response:
         """A rollout as a record: its text beside the very ids that were sampled."""
@@ -176,7 +182,7 @@ class Encoder:
         return not problems
 
     def _prompt_ids(self, prompt: Prompt) -> tuple[int, ...]:
-        if self.config.format == "chat":
+        if self.template:
             if prompt.token_ids:
                 raise ValueError("a prompt of token_ids has no turns to render: prompt.format=raw")
             return self._chat(prompt.messages, "open")
@@ -187,17 +193,24 @@ class Encoder:
     def _response_ids(
         self, prompt: Prompt, start: tuple[int, ...], text: str, finished: bool
     ) -> tuple[int, ...]:
-        if prompt.token_ids:
-            return self._ended(self._content(text), finished)
-        if self.config.format == "chat":
-            turn = Message(role="assistant", content=text)
-            whole = self._chat((*prompt.messages, turn), "closed")
-        else:
-            whole = self._with_bos(self._plain(prompt.text + text))
-        if whole[: len(start)] == start:
-            return self._ended(whole[len(start) :], finished)
-        self.boundary_merges += 1
-        return self._ended(self._content(text), finished)
+        """What follows the prompt in a rendering of both, if that is the text; else it alone."""
+        written = self.template.after_prompt(text) if self.template else text
+        if not prompt.token_ids:
+            whole = self._whole(prompt, text)
+            begins = whole[: len(start)] == start
+            response = self._ended(whole[len(start) :], finished)
+            if begins and self._holds(response, written):
+                return response
+            if begins or (self.template and self.template.departs):
+                self.rendered_otherwise += 1
+            else:
+                self.boundary_merges += 1
+        return self._alone(written, finished)
+
+    def _whole(self, prompt: Prompt, text: str) -> tuple[int, ...]:
+        if self.template:
+            return self._chat((*prompt.messages, Message(role="assistant", content=text)), "closed")
+        return self._with_bos(self._plain(prompt.text + text))
 
     def _stored_ids(
         self, prompt: Prompt, start: tuple[int, ...], response: Response
@@ -208,8 +221,31 @@ class Encoder:
             self.foreign_responses += 1
         return self._response_ids(prompt, start, response.text, response.finish == "stop")
 
+    def _holds(self, ids: tuple[int, ...], text: str) -> bool:
+        """Whether a text can be read from a response's ids, as far as the tokenizer can write it;
+        whitespace aside, since templates trim."""
+        read = _squeezed(self.decode(ids))
+        if _squeezed(text) in read:
+            return True
+        alone = _squeezed(self._text(self._content(text)))
+        if alone != _squeezed(text) and alone in read:
+            self.changed_texts += 1
+            return True
+        # Raw text may hold special tokens.
+        return self.template is None and _squeezed(self._text(self._plain(text))) == read
+
+    def _alone(self, text: str, finished: bool) -> tuple[int, ...]:
+        """A response tokenized without its prompt."""
+        ids = self._ended(self._content(text), finished)
+        if not self._holds(ids, text):
+            raise Unfit(
+                f"of the response {text[:60]!r} only {self.decode(ids)[:60]!r} would be trained",
+                "use a tokenizer and a chat template that keep the text of answers",
+            )
+        return ids
+
     def _all_turns(self, demonstration: Demonstration) -> TokenGroup:
-        if self.config.format != "chat":
+        if self.template is None:
             raise ValueError("train_on=all needs turns, and prompt.format=raw has none: use `last`")
         messages = demonstration.messages
         whole = self._chat(messages, "closed")
@@ -222,10 +258,16 @@ class Encoder:
             closed = self._chat(messages[: index + 1], "closed")
             end = len(opened) + self._end(closed[len(opened) :]) + 1
             if whole[: len(opened)] != opened or whole[:end] != closed[:end] or end > len(closed):
-                raise ValueError(
+                raise Unfit(
                     f"the chat template rewrites turn {index} when later turns follow, or does not "
-                    "close it with an EOS token, so train_on=all has no ids to train on: use "
-                    "train_on=last"
+                    "close it with an EOS token, so train_on=all has no ids to train on",
+                    "use train_on=last",
+                )
+            written = self.template.after_prompt(messages[index].content)
+            if not self._holds(closed[len(opened) : end], written):
+                raise Unfit(
+                    f"the chat template leaves out text of turn {index}, which train_on=all trains",
+                    "use train_on=last, or another chat template",
                 )
             mask[len(opened) : end] = [True] * (end - len(opened))
             start = start or len(opened)
@@ -239,18 +281,9 @@ class Encoder:
     def _chat(
         self, messages: Sequence[Message], ending: Literal["open", "closed"]
     ) -> tuple[int, ...]:
-        """The rendered turns, `open` for the assistant to write the next one, or `closed`.
-
-        Control tokens that someone typed into a message are encoded as the text they are.
-        """
-        ids = self.tokenizer.apply_chat_template(
-            [{"role": message.role, "content": message.content} for message in messages],
-            add_generation_prompt=ending == "open",
-            tokenize=True,
-            return_dict=False,
-            sanitize_control_tokens=True,
-        )
-        turns = tuple(cast("list[int]", ids))
+        """The rendered turns, `open` for the assistant to write the next one, or `closed`."""
+        assert self.template is not None
+        turns = self.template.ids(messages, ending)
         return self._with_bos(turns) if self._adds_bos else turns
 
     def _with_bos(self, ids: tuple[int, ...]) -> tuple[int, ...]:
@@ -259,6 +292,12 @@ class Encoder:
 
     def _plain(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _text(self, ids: Sequence[int]) -> str:
+        text = self.tokenizer.decode(
+            list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return cast("str", text)
 
     def _content(self, text: str) -> tuple[int, ...]:
         ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
@@ -274,13 +313,24 @@ class Encoder:
             return ids[:end]
         return ids[: end + 1] if end < len(ids) else (*ids, self._eos_id)
 
-    def _own_eos_ids(self, eos_id: int | None) -> frozenset[int]:
-        """The tokenizer's EOS and the first special token after the text of an assistant turn."""
-        own = {eos_id}
-        if self.config.format == "chat":
-            opened, closed = self._chat(_PROBE[:1], "open"), self._chat(_PROBE, "closed")
-            if closed[: len(opened)] == opened:
-                added = self.tokenizer.added_tokens_decoder
-                tail = (t for t in closed[len(opened) :] if t in added and added[t].special)
-                own.add(next(tail, None))
-        return frozenset(token for token in own if token is not None)
+    def _ends(self, known: set[int], template: ChatTemplate) -> set[int]:
+        """The ids that end an answer: those known, but for what stands before an answer's text, and
+        the first special token that the template writes only after it."""
+        before = [t for t in self._plain(template.opening) if t in self._special]
+        after = [t for t in self._plain(template.closing) if t in self._special]
+        own = [t for t in after if t not in before]
+        ends = (known - set(before)) | set(own[:1])
+        if before and not ends:
+            raise ValueError(
+                f"the chat template writes {template.opening!r} before the text of an answer and "
+                f"{template.closing!r} after it, and no token that ends answers alone: give the "
+                "tokenizer a chat_template that closes answers with a special token of its own"
+            )
+        header = self._plain(template.opening)
+        last = max((i for i, t in enumerate(header) if t in self._special), default=-1)
+        self._header = header[: last + 1]
+        return ends
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())

@@ -62,5 +62,6 @@ def run(config: SftConfig, context: StageContext) -> dict[str, float]:
         "rows": float(len(rows)),
         "left_out": float(len(demonstrations) - len(rows)),
         "boundary_merges": float(encoder.boundary_merges),
+        "rendered_otherwise": float(encoder.rendered_otherwise),
         "nll": context.folder.metrics()[-1]["sft/nll"],
     }

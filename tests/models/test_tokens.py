@@ -6,6 +6,7 @@ from transformers import PreTrainedTokenizerFast
 
 from palate.config.common import PromptConfig
 from palate.models.build import CHATS, train_tokenizer
+from palate.models.templates import Unfit
 from palate.models.tokens import Encoder
 from palate.records import Demonstration, Group, Message, Prompt, Response, user_prompt
 
@@ -40,6 +41,23 @@ THINKING = (  # opens a thought that finished turns no longer show
     "{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<assistant><think>\n' }}{% endif %}"
 )
+PLAIN = (
+    "{% for m in messages %}{{ '<' + m.role + '>' + m.content + eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
+)
+
+
+def with_markers(before: str, after: str, last: str) -> str:
+    """A template that writes `before` and `after` around answers, and `last` after the last one."""
+    return (
+        "{{ bos_token }}{% for m in messages %}{% if m.role == 'assistant' %}"
+        f"{{{{ '<|start|>assistant{before}' + m.content "
+        f"+ ('{last}' if loop.last else '{after}') }}}}"
+        "{% else %}{{ '<|start|>' + m.role + '<|end|>' + m.content + '<|eot|>' }}{% endif %}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|start|>assistant' }}{% endif %}"
+    )
+
+
 TEMPLATES = {
     "palate": CHATS["palate"].template,
     "chatml": None,
@@ -193,7 +211,128 @@ def test_a_response_that_a_template_renders_elsewhere_is_tokenized_alone_and_cou
     encoder = Encoder(tokenizer_with(THINKING), PromptConfig())
     response = encoder.encode_response(user_prompt("a"), "b", finished=True)
     assert pieces(encoder, response) == ["b", "<eos>"]
-    assert encoder.boundary_merges == 1
+    assert (encoder.rendered_otherwise, encoder.boundary_merges) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "last", "end"),
+    [
+        ("<start_of_turn>final<|end|>", "<|eot|>", "<end_of_turn>", "<end_of_turn>"),
+        ("<start_of_turn>", "<end_of_turn><|eot|>", "<end_of_turn><|eot|>", "<end_of_turn>"),
+        (" to=user<|end|>", "<|eot|>", "<|eot|>", "<|eot|>"),
+        ("<|end|>", "<|end|>", "<|end|>", "<eos>"),
+    ],
+)
+def test_an_answer_behind_a_marker_is_trained_and_ends_behind_its_text(before, after, last, end):
+    encoder = Encoder(tokenizer_with(with_markers(before, after, last)), PromptConfig())
+    first, second = (
+        encoder.encode_response(user_prompt("Milk?"), text, finished=True)
+        for text in ("Yes, oat and soy.", "No.")
+    )
+    assert encoder.decode(first) == "Yes, oat and soy."
+    assert encoder.decode(second) == "No."
+    assert pieces(encoder, first)[-1] == end
+    assert [t for t in first if t in encoder.eos_ids] == [first[-1]]
+    assert encoder.decode(encoder._plain(before)) == ""  # a sampled marker does not end an answer
+    assert (encoder.rendered_otherwise, encoder.boundary_merges) == (0, 0)
+
+
+def test_an_answer_of_a_model_is_read_without_the_header_it_begins_with():
+    template = with_markers("<start_of_turn>final<|end|>", "<|eot|>", "<|eot|>")
+    encoder = Encoder(tokenizer_with(template), PromptConfig())
+    written = encoder._plain("<start_of_turn>final<|end|>Yes.<|eot|>")
+    assert encoder.decode(written) == "Yes."
+    assert encoder.decode(encoder._plain("<start_of_turn>other<|end|>Yes.<|eot|>")) == "otherYes."
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        (with_markers("<eos>", "<eos>", "<eos>"), "writes '<eos>' before the text .* no token"),
+        (PLAIN.replace("m.content", "''"), "does not write the text of answers"),
+    ],
+)
+def test_a_template_whose_answers_cannot_be_learned_is_refused(template, reason):
+    with pytest.raises(ValueError, match=reason):
+        Encoder(tokenizer_with(template), PromptConfig())
+
+
+def test_a_demonstrated_thought_goes_on_in_the_thought_that_the_prompt_opens():
+    encoder = Encoder(tokenizer_with(THINKING), PromptConfig())
+    for thought in ("<think>\na</think>b", "<think>a</think>b"):
+        response = encoder.encode_response(user_prompt("Milk?"), thought, finished=True)
+        assert encoder.decode(response) == "a</think>b"
+
+
+def test_a_thought_that_the_template_strips_from_answers_is_trained_all_the_same():
+    template = PLAIN.replace("m.content", "m.content.split('</think>')[-1]")
+    encoder = Encoder(tokenizer_with(template), PromptConfig())
+    response = encoder.encode_response(user_prompt("Milk?"), "<think>a</think>b", finished=True)
+    assert encoder.decode(response) == "<think>a</think>b"
+    assert encoder.rendered_otherwise == 1
+
+
+def test_tags_of_thoughts_in_an_answer_are_the_tokens_that_a_model_writes():
+    tokenizer = tokenizer_with("{% set tags = '<think></think>' %}" + PLAIN)
+    tokenizer.add_tokens([AddedToken("<think>"), AddedToken("</think>")])
+    encoder = Encoder(tokenizer, PromptConfig())
+    response = encoder.encode_response(user_prompt("Milk?"), "<think>a</think>b", finished=True)
+    assert pieces(encoder, response) == ["<think>", "a", "</think>", "b", "<eos>"]
+    assert encoder.rendered_otherwise == 0
+
+
+def test_an_end_typed_into_a_raw_response_stays_text_and_at_its_end_it_is_the_end():
+    encoder = Encoder(tokenizer_with(TEMPLATES["palate"]), RAW)
+    inside = encoder.encode_response(user_prompt("Milk?"), "a<eos>b", finished=True)
+    assert encoder.decode(inside) == "a<eos>b"
+    last = encoder.encode_response(user_prompt("Milk?"), "ab<eos>", finished=True)
+    assert pieces(encoder, last) == ["a", "b", "<eos>"]
+
+
+def test_a_text_that_the_tokenizer_cannot_write_is_counted():
+    encoder = Encoder(merging_tokenizer(), RAW)
+    encoder.encode_response(user_prompt("c"), "ca", finished=True)
+    assert encoder.changed_texts == 0
+    encoder.encode_response(user_prompt("c"), "cza", finished=True)
+    assert encoder.changed_texts == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        ("{{ raise_exception('no system turns') }}", "system, user: no system turns.*Remedy"),
+        ("{{ messages[0].name.first }}", "refuses the turns system, user"),
+        ("{{ messages[0].content + 1 }}", "refuses the turns system, user"),
+    ],
+)
+def test_what_a_template_has_no_place_for_is_said_in_its_words(rule, reason):
+    template = "{% if messages[0].role == 'system' %}" + rule + "{% endif %}" + PLAIN
+    encoder = Encoder(tokenizer_with(template), PromptConfig())
+    turns = conversation(("system", "Be brief."), ("user", "a"))
+    with pytest.raises(Unfit, match=reason):
+        encoder.encode_prompt(Prompt(messages=turns))
+
+
+@pytest.mark.parametrize(
+    ("rules", "written"),
+    [
+        ("{{ strftime_now('%d %B %Y') }}", "09 May 2026"),
+        ("{% set form = '%-d %b %y' %}{{ strftime_now(form) }}", "9 May 26"),
+        ("{% if strftime_now is defined %}{% for m in messages %}{{ strftime_now('%Y-%m-%d') }}"
+         "{% endfor %}{% endif %}", "2026-05-09"),
+    ],
+)  # fmt: skip
+def test_a_template_writes_the_day_of_the_settings_as_today(rules, written):
+    tokenizer = tokenizer_with("\n" + rules + PLAIN)
+    encoder = Encoder(tokenizer, PromptConfig(date="2026-05-09"))
+    ids = encoder.encode_prompt(user_prompt("a")).ids
+    assert encoder.tokenizer.decode(ids) == f"<bos>\n{written}<user>a<eos><assistant>"
+    assert tokenizer.chat_template == "\n" + rules + PLAIN
+
+
+def test_a_day_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="month"):
+        PromptConfig(date="2026-02-30")
 
 
 def merging_tokenizer() -> PreTrainedTokenizerFast:
