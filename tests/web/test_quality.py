@@ -51,3 +51,22 @@ def test_before_anybody_answered_the_page_says_what_is_missing(cafe: Site) -> No
     html = cafe.client(cafe.person("olga", "owner")).get("/projects/1/quality").text
     assert "Two people have to answer the same question" in html
     assert "Nobody yet." in html
+
+
+def test_warnings_come_first_and_name_people_as_they_are_called(tmp_path: Path) -> None:
+    with site(tmp_path, [group(i) for i in range(40)], overlap=2) as made:
+        person = made.person("Ann Lee")
+        for _ in range(28):  # thirty times the same side would pause her
+            with made.desk.writing() as connection:
+                id = lease.claim(connection, PROJECT, person, now=1)
+                assert id is not None
+                asked = answers.assignment(connection, PROJECT, person, id)
+                said = Answer(verdicts=(Choice(chosen=asked.order[0]),), seconds=4)
+                answers.submit(connection, PROJECT, person, id, said, revision=0, now=2)
+        html = made.client(made.person("olga", "owner")).get("/projects/1/quality").text
+        page = shown(html)
+        warning = "Ann Lee prefers the response shown first in 100% of 28 votes"
+        assert page.index(warning) < page.index("Two people")
+        assert "person:" not in html
+        reviewer = made.client(made.person("rev", "reviewer")).get("/projects/1/quality").text
+        assert warning not in shown(reviewer)

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from palate.store import queries
 from palate.store.labelling import Desk, quality
+from palate.store.pseudonyms import BY_PERSON
 from palate.store.schema import JudgementRow
 from palate.web import asking
 from palate.web.kept import Kept
@@ -63,6 +64,7 @@ def show(
         inside=here,
         quality=shown.counted,
         report=report,
+        warnings=_warnings(report) if here.project.role == "owner" and report else (),
         arms=[(one, _verdict(one)) for one in shown.arms],
         skill={a.judge.partition(":")[2]: a for a in report.annotators} if report else {},
         needed=_needed(expected, ties),
@@ -70,6 +72,11 @@ def show(
         ties=ties,
         groups=_GROUPS,
     )
+
+
+def _warnings(report: "QualityReport") -> tuple[str, ...]:
+    """What to look at first, with people by the names with which they log in."""
+    return tuple(warning.replace(BY_PERSON, "") for warning in report.warnings)
 
 
 def _verdict(arm: "ArmResult") -> str:

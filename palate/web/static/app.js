@@ -33,7 +33,7 @@
     const body = new URLSearchParams(new FormData(target));
     const response = await fetch(target.dataset.draft, { method: "POST", body, keepalive: true }).catch(() => null);
     const mark = $(".saved");
-    if (mark && response?.ok) mark.textContent = mark.dataset.saved;
+    if (mark) mark.textContent = response?.ok ? mark.dataset.saved : mark.dataset.unsaved;
   };
   const changed = () => {
     clearTimeout(timer);
@@ -43,11 +43,16 @@
   };
   document.addEventListener("input", (event) => { if (event.target.form && event.target.form === form()) changed(); });
 
-  // The next question waits here while this one is answered. It is shown at once; what the server
-  // says about the answer then decides: the same question stays, any other page replaces it.
+  // Sending. The next question waits here while this one is answered and is shown at once; what the
+  // server says about the answer then decides. What does not arrive is sent again until it does, and
+  // the page says so. Keys that come before there is a question for them are kept for it.
+  const PATIENCE_MS = 15000;
+  const RETRY_MS = [1000, 2000, 4000, 8000, 15000];
   let ahead = null;
   let sending = false;
+  let shown = false;
   let waiting = null;
+  const early = [];
   const parsed = (text) => new DOMParser().parseFromString(text, "text/html");
   const question = (root) => $("#question", root)?.dataset.draft;
   const lookAhead = async () => {
@@ -75,41 +80,87 @@
     sending = now;
     document.documentElement.toggleAttribute("data-sending", now);
   };
-  const sendAndGoOn = async (target, submitter) => {
+  const unreached = $("#unreached");
+  const pause = (milliseconds) => new Promise((go) => {
+    setTimeout(go, milliseconds);
+    addEventListener("online", go, { once: true });
+    $("button", unreached).addEventListener("click", go, { once: true });
+  });
+  const reply = async (address, options) => {
+    const response = await fetch(address, { ...options, signal: AbortSignal.timeout(PATIENCE_MS) }).catch(() => null);
+    if (!response || response.status === 429 || response.status >= 500) return null;
+    return $("#main", parsed(await response.text().catch(() => "")));
+  };
+  // Who takes an answer back once more takes back two: there the page is only read again.
+  const delivered = async (target, body) => {
+    const again = target.id === "undo" ? [target.dataset.back, {}] : [target.getAttribute("action"), { method: "POST", body }];
+    let said = await reply(target.getAttribute("action"), { method: "POST", body });
+    for (let attempt = 0; !said; attempt++) {
+      unreached.hidden = false;
+      await pause(RETRY_MS[Math.min(attempt, RETRY_MS.length - 1)]);
+      said = await reply(...again);
+    }
+    unreached.hidden = true;
+    return said;
+  };
+  const send = async (target, submitter) => {
     const body = new URLSearchParams(new FormData(target));
-    body.set(submitter.name, submitter.value);
-    const before = $("#main");
+    if (submitter?.name) body.set(submitter.name, submitter.value);
+    shown = Boolean(ahead) && submitter?.value === "answer" && complete(target);
     inFlight(true);
-    put(ahead);
-    const response = await fetch(target.getAttribute("action"), { method: "POST", body }).catch(() => null);
-    const said = response && $("#main", parsed(await response.text()));
+    if (shown) put(ahead); else target.inert = true;
+    const said = await delivered(target, body);
     inFlight(false);
-    if (!said) return put(before);
-    if (question(said) !== question(document)) return put(said);
-    $(".done").replaceWith(document.adoptNode($(".done", said)));
-    for (const told of all(".told", said)) $(".bar").after(document.adoptNode(told));
-    if (waiting?.isConnected) waiting.requestSubmit(); else lookAhead();
+    if (shown && question(said) === question(document)) {
+      $(".done").replaceWith(document.adoptNode($(".done", said)));
+      for (const told of all(".told", said)) $(".bar").after(document.adoptNode(told));
+    } else {
+      put(said);
+    }
+    const next = waiting;
     waiting = null;
-    return undefined;
+    if (next?.target.isConnected) next.target.requestSubmit(next.submitter); else lookAhead();
+    pressEarly();
+  };
+  const busy = () => sending && (!shown || Boolean(waiting));
+  const pressEarly = () => {
+    if (!form()) early.length = 0;
+    while (early.length && !busy()) press(early.shift());
   };
   addEventListener("beforeunload", (event) => { if (sending) event.preventDefault(); });
   document.addEventListener("submit", (event) => {
     const target = event.target;
-    if (sending && target.closest("#main")) {
-      waiting = target;
-      event.preventDefault();
-      event.stopImmediatePropagation();
-      return;
-    }
-    if (target !== form()) return;
-    clearTimeout(timer);
-    stamp();
-    const submitter = event.submitter ?? $("#send");
-    if (!ahead || submitter.value !== "answer" || !complete(target)) return;
+    if (!target.matches("#question[data-draft], #undo")) return;
     event.preventDefault();
-    event.stopImmediatePropagation();
-    sendAndGoOn(target, submitter);
-  }, true);
+    const submitter = event.submitter ?? (target === form() ? $("#send") : null);
+    if (target === form()) { clearTimeout(timer); stamp(); }
+    if (!sending) { send(target, submitter); return; }
+    waiting ??= { target, submitter };
+    target.inert = true;
+  });
+
+  // Boxes that hold more than they show say so, and open
+  const measure = () => {
+    for (const fold of all(".fold:not(.whole)")) {
+      const box = fold.firstElementChild;
+      fold.classList.toggle("cut", box.scrollHeight > box.clientHeight + 8);
+      fold.classList.toggle("end", box.scrollTop + box.clientHeight > box.scrollHeight - 8);
+    }
+  };
+  const whole = (folds, open) => {
+    for (const fold of folds) {
+      fold.classList.toggle("whole", open);
+      $(":scope > .more", fold).setAttribute("aria-expanded", String(open));
+    }
+    measure();
+  };
+  document.addEventListener("scroll", (event) => { if (event.target.parentElement?.matches(".fold")) measure(); }, { capture: true, passive: true });
+  addEventListener("resize", measure);
+  document.addEventListener("toggle", measure, true);
+  document.addEventListener("click", (event) => {
+    const more = event.target.closest(".fold > .more");
+    if (more) whole([more.parentElement], !more.parentElement.matches(".whole"));
+  });
 
   // The view that somebody chose stays
   const restoreView = () => {
@@ -118,7 +169,9 @@
     if (input) input.checked = true;
   };
   document.addEventListener("change", (event) => {
-    if (event.target.name === "view") localStorage.setItem("view", event.target.value);
+    if (event.target.name !== "view") return;
+    localStorage.setItem("view", event.target.value);
+    measure();
   });
 
   // What somebody opened or closed stays so while a page keeps itself up to date
@@ -171,12 +224,18 @@
     const list = $(".order");
     if (!list) return;
     for (const select of all("select[name^=rank_]")) select.value = "";
-    for (const mark of all(".rank-next")) mark.classList.remove("ranked");
+    for (const mark of all(".rank-next")) {
+      mark.classList.remove("ranked");
+      $("span", mark).textContent = mark.dataset.next;
+      delete $("h2", mark.closest(".answer")).dataset.rank;
+    }
     list.replaceChildren();
     order.forEach((rank, index) => rank.forEach((place, within) => {
       $(`select[name=rank_${place}]`).value = String(index + 1);
       const mark = $(".rank-next", card(place));
       mark.classList.add("ranked");
+      $("span", mark).textContent = list.dataset.ranked.replace("{rank}", index + 1);
+      $("h2", card(place)).dataset.rank = String(index + 1);
       const item = document.createElement("li");
       item.draggable = true;
       item.dataset.index = String(index);
@@ -246,6 +305,7 @@
     if (key === "v") return view();
     if (key === "?") return $("#keys")?.showModal();
     if (key === "n") return $("[data-focus=n]")?.focus();
+    if (key === "a") return whole(all(".fold.cut, .fold.whole"), !$(".fold.whole"));
     if ($(".question.rating") && /^[1-5]$/.test(key)) return rate(key);
     if ($(".question.rating") && key === "ArrowDown") return mark(Math.min(current() + 1, lines().length - 1));
     if ($(".question.rating") && key === "ArrowUp") return mark(Math.max(current() - 1, 0));
@@ -266,8 +326,13 @@
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || $("dialog[open]")) return;
     if (typing(on)) return;
     if (event.key === "Enter" && on.closest("button, a, summary")) return;
+    if (busy()) { early.push(event.key); event.preventDefault(); return; }
     if (press(event.key) !== false) event.preventDefault();
   });
+
+  // The tab of this page is in sight where not all fit
+  const tab = $(".tabs [aria-current]");
+  if (tab) tab.parentElement.scrollLeft = tab.offsetLeft - (tab.parentElement.clientWidth - tab.offsetWidth) / 2;
 
   const begin = () => {
     focused = 0;
@@ -276,6 +341,7 @@
     restoreView();
     readOrder();
     showOrder();
+    measure();
     lookAhead();
     if (lines().length) mark(Math.max(0, lines().findIndex((line) => !$("input:checked", line))));
   };
