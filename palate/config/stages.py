@@ -81,7 +81,7 @@ class SftConfig(ReadingConfig):
 
     stage: Literal["sft"] = "sft"
     model: str = "@pretrain"
-    """Model to start from: `@stage`, a local folder or a Hub name."""
+    """Model to start from: `@stage`, a local folder, a GGUF file or a Hub name."""
     data: str = "cafe:demonstrations"
     """Demonstrations: `cafe:demonstrations`, `@stage`, a file or a Hub name."""
     prompt: PromptConfig = PromptConfig()
@@ -145,7 +145,7 @@ class RewardConfig(ReadingConfig):
 
     stage: Literal["reward"] = "reward"
     model: str = "@sft"
-    """Backbone to start from: `@stage`, a local folder or a Hub name."""
+    """Backbone to start from: `@stage`, a local folder, a GGUF file or a Hub name."""
     data: str = "@judge"
     """Preferences: `@stage`, a file, a Hub name or `project:NAME`."""
     auxiliary_data: str = ""
@@ -297,6 +297,6 @@ class Recipe(Config):
     seed: int = 0
     """Seed that every stage's seed is derived from."""
     model: str = ""
-    """A folder or Hub name to start from instead of the `pretrain` stages (empty: run them)."""
+    """A folder, GGUF file or Hub name to start from, without `pretrain` stages (empty: run them)."""
     stages: dict[str, AnyStageConfig]
     """The stages by name, in order."""

@@ -175,7 +175,8 @@ def save_adapter(network: PreTrainedModel, folder: Path, name: str) -> None:
     It loads onto the same backbone, whose hash is in the file.
     """
     _check(network, name)
-    state = peft.get_peft_model_state_dict(network, adapter_name=name)
+    # Otherwise PEFT looks for the base on the Hub to find out whether embeddings were resized.
+    state = peft.get_peft_model_state_dict(network, adapter_name=name, save_embedding_layers=False)
     config = copy.copy(cast("dict[str, peft.LoraConfig]", network.peft_config)[name])
     config.inference_mode = True
     config.target_modules = sorted(config.target_modules or ())

@@ -4,7 +4,7 @@ import copy
 import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -28,6 +28,8 @@ from palate.config.common import PromptConfig
 from palate.models.adapters import adapter_names, merged_state, save_adapter
 from palate.models.attention import products_for
 from palate.models.build import eos_ids_of, sampling_defaults, seeded, without_dropout
+from palate.models.gguf import NEEDED, dequantized, place_of, split_as_trained
+from palate.models.names import GGUF, PACKAGE, resolved
 from palate.models.precision import has_fast_bf16
 from palate.models.tokens import Encoder, special_ids
 from palate.store.errors import DataError
@@ -80,8 +82,12 @@ def load_policy(source: str, *, device: torch.device | str = "cpu") -> LoadedMod
     that it is also the reference that training starts from. `generate` samples from the model's
     own distribution. Code from the Hub never runs.
     """
-    source = resolved(source)
-    if find_adapter_config_file(source) is None:
+    name, source = source, resolved(source)
+    if source.endswith(GGUF):
+        network = load_network(AutoModelForCausalLM, source)
+        network.name_or_path = name if name.startswith(PACKAGE) else source
+        tokenizer_source = source
+    elif find_adapter_config_file(source) is None:
         network = load_network(AutoModelForCausalLM, source)
         tokenizer_source = source
     else:
@@ -91,7 +97,7 @@ def load_policy(source: str, *, device: torch.device | str = "cpu") -> LoadedMod
         network = network.merge_and_unload().requires_grad_(True)
         own = Path(source, "tokenizer_config.json").is_file()
         tokenizer_source = source if own else base
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_source, trust_remote_code=False)
+    tokenizer = read_tokenizer(tokenizer_source)
     eos = special_ids(tokenizer).eos
     if ends := declared_eos_ids(network) or ({eos} if eos is not None else set()):
         network.generation_config = sampling_defaults(tokenizer, ends)
@@ -129,24 +135,18 @@ def load_network(
     kind: type[AutoModelForCausalLM | AutoModelForSequenceClassification], source: str
 ) -> PreTrainedModel:
     """The network of a source as one kind; raises when the checkpoint lacks some of its weights."""
-    try:
-        config = without_dropout(AutoConfig.from_pretrained(source, trust_remote_code=False))
-        with seeded(0):
+    with reading(source), place_of(source) as place, seeded(0):
+        config = AutoConfig.from_pretrained(place.name, trust_remote_code=False, **place.keywords)
+        with dequantized() if place.keywords else nullcontext({}) as weights:
             loaded = kind.from_pretrained(
-                source,
-                config=config,
+                place.name,
+                config=without_dropout(config),
                 dtype=torch.float32,
                 trust_remote_code=False,
                 output_loading_info=True,
+                **place.keywords,
+                **weights,
             )
-    except OSError as error:
-        if error.errno is not None:  # the system's: a full disk, a file that may not be read
-            raise
-        raise unreadable(source, error) from error
-    except SafetensorError as error:
-        raise ValueError(
-            f"the weights in {source} are damaged ({error}): fetch or write the model again"
-        ) from error
     network, info = cast("tuple[PreTrainedModel, dict[str, Collection[str]]]", loaded)
     missing = sorted(info["missing_keys"])
     # With tied embeddings a reward model's backbone would pass for a policy.
@@ -157,9 +157,59 @@ def load_network(
     return network
 
 
+def read_config(source: str) -> PreTrainedConfig:
+    """The configuration of a resolved model."""
+    with reading(source), place_of(source) as place:
+        return AutoConfig.from_pretrained(place.name, trust_remote_code=False, **place.keywords)
+
+
+def read_tokenizer(source: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a resolved model, which splits text as in the model's training."""
+    with reading(source), place_of(source) as place:
+        tokenizer = AutoTokenizer.from_pretrained(
+            place.name, trust_remote_code=False, **place.keywords
+        )
+        if place.keywords:
+            split_as_trained(tokenizer, source)
+    return tokenizer
+
+
+@contextmanager
+def reading(source: str) -> Iterator[None]:
+    """What libraries raise about a model that they cannot read, as one line with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:  # the system's: a full disk, a file that may not be read
+            raise
+        raise unreadable(source, error) from error
+    except ImportError as error:
+        raise DataError(
+            f"a package is missing that this model needs ({_first_line(error)})",
+            source=source,
+            remedy=NEEDED if source.endswith(GGUF) else "install that package",
+        ) from error
+    except SafetensorError as error:
+        raise ValueError(
+            f"the weights in {source} are damaged ({error}): fetch or write the model again"
+        ) from error
+    except DataError:
+        raise
+    except Exception as error:  # a library says what is wrong with a file in any way it likes
+        raise DataError(
+            f"the model cannot be read ({type(error).__name__}: {_first_line(error)})",
+            source=source,
+            remedy="fetch or write the model again; if it is whole, palate cannot train its kind",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(". ")
+
+
 def unreadable(source: str, error: OSError) -> DataError:
     """What transformers says of a model that it cannot open, with what to do about it."""
-    problem = str(error).partition("\n")[0].rstrip(". ")
+    problem = _first_line(error)
     if Path(source).is_dir():
         return DataError(
             f"the model cannot be read ({problem})",
@@ -184,23 +234,6 @@ def placed(network: PreTrainedModel, device: torch.device | str) -> PreTrainedMo
     if torch.device(device).type == "cpu" and has_fast_bf16(torch.device(device)):
         network.set_attn_implementation(products_for(network))
     return network.eval()
-
-
-def resolved(source: str) -> str:
-    """A folder with a model, or what can be a Hub name; anything else raises with a remedy."""
-    folder = Path(source).expanduser()
-    if source and folder.is_dir():
-        if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
-            raise FileNotFoundError(
-                f"the folder {source} has no config.json: give the folder that holds the model"
-            )
-        return str(folder)
-    if not source or source.startswith((".", "/", "~")) or source.count("/") > 1:
-        raise FileNotFoundError(
-            f"there is no folder {source!r}: run the stage that writes it, or give a Hub name "
-            "such as `owner/name`"
-        )
-    return source
 
 
 def write_network(

@@ -13,9 +13,7 @@ import torch
 from torch import nn
 from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
-    AutoConfig,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -38,9 +36,11 @@ from palate.models.load import (
     load_network,
     placed,
     published,
-    resolved,
+    read_config,
+    read_tokenizer,
     write_network,
 )
+from palate.models.names import resolved
 from palate.models.tokens import Encoder, special_ids
 
 
@@ -155,7 +155,7 @@ def load_reward(source: str, *, device: torch.device | str = "cpu") -> LoadedRew
             f"{source} is a {type(network).__name__} with {network.config.num_labels} labels: "
             "a reward model has one `score` per token"
         )
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    tokenizer = read_tokenizer(source)
     return LoadedReward(
         network=placed(network, device),
         head=network.get_submodule("score"),
@@ -179,8 +179,8 @@ def share_backbone(network: PreTrainedModel, source: str, *, name: str) -> Loade
     return LoadedReward(
         network=network,
         head=head.to(network.device),
-        tokenizer=AutoTokenizer.from_pretrained(source, trust_remote_code=False),
-        center=_center(AutoConfig.from_pretrained(source, trust_remote_code=False)),
+        tokenizer=read_tokenizer(source),
+        center=_center(read_config(source)),
     )
 
 

@@ -1,7 +1,7 @@
 """`ppo`, `grpo`, `reinforce`, `rloo`, `online_dpo`: one stage, because they are one loop."""
 
 import torch
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from palate.algorithms.onpolicy import ALGORITHMS
 from palate.batches.groups import token_group
@@ -10,7 +10,8 @@ from palate.config.onpolicy import AnyOnPolicyConfig, PpoConfig
 from palate.maths.seeds import seed
 from palate.models.adapters import adapter, adapter_names, adapter_parameters, add_adapter
 from palate.models.forward import backbone_of
-from palate.models.load import load_policy, save_policy
+from palate.models.load import load_policy, read_config, save_policy
+from palate.models.names import resolved
 from palate.models.precision import precision_on
 from palate.models.reward_model import ValueModel, load_reward
 from palate.models.roles import CriticRole, PolicyRole
@@ -116,7 +117,7 @@ def _judge(
     """The outline of a reward model with a backbone of its own; None when there is no such."""
     if not names_model(config.reward) or REWARD in adapter_names(policy.network):
         return None
-    return outlined(AutoConfig.from_pretrained(context.model(config.reward)))
+    return outlined(read_config(resolved(context.model(config.reward))))
 
 
 def _reference(

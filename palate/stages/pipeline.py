@@ -21,6 +21,7 @@ from palate.evaluation.results import Evaluation
 from palate.evaluation.tables import summary_table
 from palate.evaluation.words import memory
 from palate.feedback.functions import parse_function
+from palate.models.names import local_path
 from palate.records import content_id
 from palate.records.trust import TRUST_REMEDY, complaint
 from palate.stages import (
@@ -268,7 +269,7 @@ def input_hashes(
     """Content hashes of all that the config names: earlier stages, files, folders and projects."""
     hashes: dict[str, str] = {}
     for name in named_in(config):
-        path = Path(name)
+        path = local_path(name)
         stage = name.partition("/")[0].removeprefix("@")
         if name.startswith("@") and stage in artifacts:
             hashes[name] = StageDir(artifacts[stage]).content_hash()

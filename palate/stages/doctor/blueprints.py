@@ -15,8 +15,6 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from peft import PeftConfig
 from transformers import (
-    AutoConfig,
-    AutoTokenizer,
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -33,7 +31,8 @@ from palate.config.stages import (
     SftConfig,
 )
 from palate.models.build import build_causal_lm, configuration, train_tokenizer
-from palate.models.load import encoder_of, load_policy, placed, resolved
+from palate.models.load import encoder_of, load_policy, placed, read_config, read_tokenizer
+from palate.models.names import resolved
 from palate.models.tokens import Encoder
 from palate.stages import sources
 from palate.stages.context import StageContext
@@ -162,9 +161,9 @@ def trained(start: Blueprint, config: Maker) -> Blueprint:
 
 
 def read_blueprint(source: str) -> Blueprint | None:
-    """The blueprint of a folder or of a Hub name in the local cache; None for one that is not."""
+    """The blueprint of what is here or in the Hub's local cache; None for what is not."""
     folder = Path(resolved(source))
-    if not folder.is_dir():
+    if not folder.exists():
         try:
             folder = Path(snapshot_download(source, local_files_only=True))
         except LocalEntryNotFoundError:
@@ -174,10 +173,10 @@ def read_blueprint(source: str) -> Blueprint | None:
     if (folder / "adapter_config.json").is_file():
         base = read_blueprint(str(PeftConfig.from_pretrained(str(folder)).base_model_name_or_path))
         return base and replace(base, source=str(folder))
-    outline = outlined(AutoConfig.from_pretrained(str(folder), trust_remote_code=False))
+    outline = outlined(read_config(str(folder)))
     if (folder / "generation_config.json").is_file():
         outline.generation_config = GenerationConfig.from_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer = read_tokenizer(str(folder))
     return Blueprint(outline=outline, tokenizer=tokenizer, source=str(folder))
 
 

@@ -1,0 +1,90 @@
+"""GGUF files: one file with weights (most often quantized), configuration, tokenizer and template.
+
+transformers reads them; here is what it needs to be told, and how text was split for a tokenizer,
+which for many files it does not rebuild.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from tokenizers import pre_tokenizers
+from transformers import PreTrainedTokenizerBase, TokenizersBackend
+
+from palate.models.names import GGUF
+from palate.store.errors import DataError
+
+NEEDED = "pip install gguf 'transformers>=5.23'"
+
+_AS_GPT2 = {"gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "exaone4"}
+_SINGLE_DIGITS = {
+    "codeshell",
+    "command-r",
+    "exaone",
+    "minerva-7b",
+    "refact",
+    "smollm",
+    "starcoder",
+}
+"""Rules of llama.cpp (`tokenizer.ggml.pre`): GPT-2's, and GPT-2's after every digit is split off.
+
+transformers has a table for others, and takes GPT-2's rule for whatever is not in it.
+"""
+
+
+class Place(NamedTuple):
+    """What `from_pretrained` is given to find a model: a name, and keywords beside it."""
+
+    name: str
+    keywords: dict[str, Any]
+
+
+@contextmanager
+def place_of(source: str) -> Iterator[Place]:
+    """Where transformers finds a model that `resolved` has found.
+
+    A GGUF file is read from an empty folder, so that no other file beside it (a configuration, an
+    adapter, a tokenizer) takes part.
+    """
+    if not source.endswith(GGUF):
+        yield Place(source, {})
+        return
+    with tempfile.TemporaryDirectory() as empty:
+        yield Place(empty, {"gguf_file": str(Path(source).absolute())})
+
+
+@contextmanager
+def dequantized() -> Iterator[dict[str, Any]]:
+    """Keywords for the weights of a GGUF file: as plain numbers, which can be trained and saved.
+
+    The loader of transformers shows its progress even where it was told not to.
+    """
+    from transformers import GgufConfig
+
+    with redirect_stderr(StringIO()):
+        yield {"quantization_config": GgufConfig(dequantize=True)}
+
+
+def split_as_trained(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
+    """Let a GGUF file's tokenizer split text by the file's own rule, or refuse what is unknown."""
+    from transformers.integrations.gguf import read_gguf_metadata
+    from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
+
+    metadata, _ = read_gguf_metadata(source)
+    rule = metadata.get("tokenizer.ggml.pre", "gpt-2")
+    if metadata.get("tokenizer.ggml.model") != "gpt2" or rule in GGUF_PRE_TOKENIZER_SPLITS:
+        return
+    if rule in _SINGLE_DIGITS:
+        backend = cast("TokenizersBackend", tokenizer).backend_tokenizer
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
+        )
+    elif rule not in _AS_GPT2:
+        raise DataError(
+            f"its tokenizer splits text by the rule {rule!r}, which palate does not know",
+            source=source,
+            remedy="give the model's original folder or Hub name",
+        )
