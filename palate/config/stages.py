@@ -297,6 +297,6 @@ class Recipe(Config):
     seed: int = 0
     """Seed that every stage's seed is derived from."""
     model: str = ""
-    """A folder, GGUF file or Hub name to start from, without `pretrain` stages (empty: run them)."""
+    """A folder, GGUF file or Hub name to start from, not `pretrain` stages (empty: run them)."""
     stages: dict[str, AnyStageConfig]
     """The stages by name, in order."""
