@@ -70,8 +70,8 @@ def dequantized() -> Iterator[dict[str, Any]]:
 
 def split_as_trained(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
     """Let a GGUF file's tokenizer split text by the file's own rule, or refuse what is unknown."""
-    from transformers.integrations.gguf import read_gguf_metadata
     from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
+    from transformers.integrations.gguf.reader import read_gguf_metadata
 
     metadata, _ = read_gguf_metadata(source)
     rule = metadata.get("tokenizer.ggml.pre", "gpt-2")
