@@ -35,8 +35,9 @@ class StageContext:
     """A stage's folder, seed, monitor, and the artifacts of the stages that it may refer to.
 
     `artifacts` maps the name of every earlier stage of the run to its folder; `project` is the
-    run's name in the database at `store_url`. `bad_rows` is told of every row that cannot be read,
-    `expect` how many bytes the stage will add to what the process holds.
+    run's name in the database at `store_url`. `bad_rows` is told of every row that cannot be used,
+    `expect` how many bytes the stage will add to what the process holds, `say` what people should
+    know.
     """
 
     name: str
@@ -48,6 +49,7 @@ class StageContext:
     project: str
     bad_rows: BadRows = refuse
     expect: Callable[[float], None] = lambda size: None
+    say: Callable[[str], None] = lambda text: None
 
     def artifact(self, reference: str) -> Path:
         """The folder of `@stage`."""

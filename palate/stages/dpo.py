@@ -17,9 +17,9 @@ from palate.models.roles import Role
 from palate.records import Group, PreferenceGroup
 from palate.stages import sources
 from palate.stages.context import MODEL, PREFERENCES, StageContext
+from palate.stages.encoding import encoded, labelled, preferred
 from palate.stages.loads import announce, fixed_memory, outline_of
 from palate.stages.policies import OpenPolicy, open_policy, with_reference
-from palate.stages.reward import encoded
 from palate.store.errors import DataError
 from palate.training.checkpoints import Checkpoints
 from palate.training.fit import LossFor, fit
@@ -84,12 +84,15 @@ def reference_sums(reference: Role, tokens: Sequence[TokenGroup], budget: int) -
 def _paired(config: DpoConfig, context: StageContext, policy: OpenPolicy, reference: Role) -> Job:
     train, _ = sources.preferences(context, config.data, held_out_fraction=config.held_out_fraction)
     judged = [judged_only(row) for row in train]
-    rows, tokens = encoded(
+    learned = encoded(
+        context,
         judged,
+        preferred,
         policy.encoder,
-        config.max_response_tokens,
+        max_response_tokens=config.max_response_tokens,
         source=context.data(config.data, PREFERENCES),
     )
+    rows, tokens = learned.rows, learned.tokens
     sums = reference_sums(reference, tokens, config.compute.micro_batch_tokens)
 
     def loss_for(batch: Sequence[int]) -> LossOf:
@@ -117,25 +120,22 @@ def judged_only(row: PreferenceGroup) -> PreferenceGroup:
 
 
 def _kto(config: DpoConfig, context: StageContext, policy: OpenPolicy, reference: Role) -> Job:
-    rows = sources.unpaired(context, config.data)
+    responses = sources.unpaired(context, config.data)
     if config.batch_groups < 2:
         raise DataError(
             source="batch_groups",
             problem="KTO estimates a KL from mismatched rows of a batch and needs at least two",
             remedy="set batch_groups to 2 or more",
         )
-    encoded_rows = [
-        policy.encoder.encode_group(Group(prompt=row.prompt, responses=(row.response,)))
-        for row in rows
-    ]
-    fitting = sources.admitted(
-        rows,
-        encoded_rows,
+    learned = encoded(
+        context,
+        responses,
+        labelled,
         policy.encoder,
         max_response_tokens=config.max_response_tokens,
         source=context.data(config.data, PREFERENCES),
     )
-    rows, tokens = [rows[i] for i in fitting], [encoded_rows[i] for i in fitting]
+    rows, tokens = learned.rows, learned.tokens
     desirable = torch.tensor([row.desirable for row in rows], device=policy.device)
     budget = config.compute.micro_batch_tokens
     sums = reference_sums(reference, tokens, budget)

@@ -31,6 +31,7 @@ from palate.stages.answers import (
     world_rows,
 )
 from palate.stages.context import EVALUATION, HELD_OUT, PROMPTS, TIMING, StageContext
+from palate.stages.encoding import asked, encoded
 from palate.stages.policies import OpenPolicy, open_policy, open_scorer, same_vocabulary
 from palate.stages.reward import measurable, measured
 from palate.stages.sample import sampling_record
@@ -49,12 +50,14 @@ class Evaluator:
     def __init__(self, config: EvaluateConfig, context: StageContext) -> None:
         self.config, self.context = config, context
         self.baseline = self._open(config.baseline)
-        self.prompts = sources.askable(
+        self.prompts = encoded(
+            context,
             sources.prompts(context, config.prompts, limit=config.limit),
+            asked,
             self.baseline.encoder,
-            max_tokens=config.sampling.max_tokens,
+            max_response_tokens=config.sampling.max_tokens,
             source=context.data(config.prompts, PROMPTS),
-        )
+        ).rows
         self.taste = self._scorer(config.judge)
         self.proxy = self._scorer(config.reward_model) if config.reward_model else None
         self.judges = [self.taste, *([self.proxy] if self.proxy else [])]

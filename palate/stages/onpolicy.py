@@ -4,7 +4,6 @@ import torch
 from transformers import PreTrainedModel
 
 from palate.algorithms.onpolicy import ALGORITHMS
-from palate.batches.groups import token_group
 from palate.config.objectives import sentences
 from palate.config.onpolicy import AnyOnPolicyConfig, PpoConfig
 from palate.maths.seeds import seed
@@ -17,6 +16,7 @@ from palate.models.reward_model import ValueModel, load_reward
 from palate.models.roles import CriticRole, PolicyRole
 from palate.stages import sources
 from palate.stages.context import CREDIT, MODEL, OBJECTIVE, PROMPTS, StageContext
+from palate.stages.encoding import asked, encoded
 from palate.stages.loads import announce, online_memory, outline_of, outlined
 from palate.stages.policies import (
     CRITIC,
@@ -58,14 +58,15 @@ def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
     )
     algorithm = witness.watching(ALGORITHMS[config.stage])
     loop = OnlineLoop(actors, algorithm, config, run_seed=context.seed)
-    prompts = sources.askable(
+    askable = encoded(
+        context,
         sources.prompts(context, config.prompts),
+        asked,
         policy.encoder,
-        max_tokens=config.sampling.max_tokens,
+        max_response_tokens=config.sampling.max_tokens,
         source=context.data(config.prompts, PROMPTS),
     )
-    asked = [policy.encoder.encode_prompt(prompt) for prompt in prompts]
-    groups = [token_group(one.id, one.ids, ()) for one in asked]
+    prompts, groups = askable.rows, askable.tokens
     judge = _judge(config, context, policy)
     announce(context, config, online_memory(config, outline, groups, judge))
     watch = Watch(loop, context.folder, prompts)

@@ -38,7 +38,7 @@ from palate.stages import (
     sources,
 )
 from palate.stages.context import EVALUATION, RECIPE, TIMING, StageContext, stage_seed
-from palate.stages.progress import LeftOut, StageMonitor, quiet_libraries
+from palate.stages.progress import LeftOut, Speaker, StageMonitor, quiet_libraries
 from palate.stages.resources import Stopwatch, Usage, release_memory
 from palate.store.errors import DataError, refuse
 from palate.store.files import sha256_file, sha256_tree, write_text
@@ -185,7 +185,8 @@ def run_one(
     if isinstance(config, AnyOnPolicyConfig):
         for sentence in sentences(config):
             console.print(f"[bold]{name:<{NAME_WIDTH}}[/] {escape(sentence)}", highlight=False)
-    left_out = LeftOut(name, folder, console)
+    say = Speaker(name, console)
+    left_out = LeftOut(folder, say)
     with StageMonitor(name, folder, console) as monitor, Stopwatch() as watch:
         context = StageContext(
             name=name,
@@ -197,6 +198,7 @@ def run_one(
             project=folder.path.parent.name,
             bad_rows=left_out if skips_bad_rows(config) else refuse,
             expect=watch.expect,
+            say=say,
         )
         try:
             summary = STAGE_RUNS[stage](config, context) | left_out.summary()

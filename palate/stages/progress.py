@@ -65,11 +65,22 @@ class StageMonitor:
         self.progress.update(self.task, completed=step + 1, total=total, headline=headline)
 
 
+class Speaker:
+    """Says what people should know about a stage, in its name."""
+
+    def __init__(self, name: str, console: Console) -> None:
+        self.name, self.console = name, console
+
+    def __call__(self, text: str) -> None:
+        """One line on the terminal."""
+        self.console.print(Text(f"{self.name}: {text}", "yellow"), soft_wrap=True)
+
+
 class LeftOut:
     """`BadRows` of a stage that skips them: the first is shown, the first few are written down."""
 
-    def __init__(self, name: str, folder: StageDir, console: Console) -> None:
-        self.name, self.folder, self.console = name, folder, console
+    def __init__(self, folder: StageDir, say: Speaker) -> None:
+        self.folder, self.say = folder, say
         self.skipped = Skipped()
 
     def __call__(self, error: DataError) -> None:
@@ -77,7 +88,7 @@ class LeftOut:
         self.skipped(error)
         first = self.skipped.first
         if self.skipped.count == 1:
-            self._say(f"leaves out rows that it cannot read. {error}")
+            self.say(f"leaves out rows that it cannot use. {error}")
         if self.skipped.count == len(first):
             self.folder.write_jsonl(BAD_ROWS, [as_row(one) for one in first])
 
@@ -86,11 +97,8 @@ class LeftOut:
         if not self.skipped.count:
             return {}
         path = self.folder.path / BAD_ROWS
-        self._say(f"left out {self.skipped.count:,} bad rows; the first are in {path}")
+        self.say(f"left out {self.skipped.count:,} bad rows; the first are in {path}")
         return {"bad_rows": float(self.skipped.count)}
-
-    def _say(self, text: str) -> None:
-        self.console.print(Text(f"{self.name}: {text}", "yellow"), soft_wrap=True)
 
 
 def as_row(error: DataError) -> dict[str, object]:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -25,12 +24,15 @@ from palate.models.tokens import Encoder
 from palate.records import PreferenceGroup
 from palate.stages import sources
 from palate.stages.context import HELD_OUT, MODEL, PREFERENCES, StageContext
+from palate.stages.encoding import Encoded, encoded, preferred
 from palate.stages.loads import announce, fixed_memory, outline_of
 from palate.stages.policies import REWARD, open_policy
 from palate.training.checkpoints import Checkpoints
 from palate.training.fit import LossFor, fit
 from palate.training.learner import LocalLearner, read_all
 from palate.training.order import num_updates
+
+Judged = Encoded[PreferenceGroup]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,41 +98,30 @@ def run(config: RewardConfig, context: StageContext) -> dict[str, float]:
     return summary | held_out_measures(context, role, held, config)
 
 
-class Encoded(NamedTuple):
-    """Preferences whose responses fit, and their tokens, side by side."""
-
-    rows: list[PreferenceGroup]
-    tokens: list[TokenGroup]
-
-
 def gathered(
     config: RewardConfig, context: StageContext, encoder: Encoder
-) -> tuple[Encoded, Encoded, Encoded]:
+) -> tuple[Judged, Judged, Judged]:
     """The judged groups to train on, those of `auxiliary_data`, and those that are held out."""
     train, held = sources.preferences(
         context, config.data, held_out_fraction=config.held_out_fraction
     )
     further = sources.auxiliary_preferences(context, config.auxiliary_data, held=held)
-    limit = config.max_response_tokens
-    named = context.data(config.data, PREFERENCES)
+
+    def read(rows: Sequence[PreferenceGroup], *files: str, data: str = config.data) -> Judged:
+        return encoded(
+            context,
+            rows,
+            preferred,
+            encoder,
+            max_response_tokens=config.max_response_tokens,
+            source=context.data(data, *files),
+        )
+
     return (
-        encoded(train, encoder, limit, source=named),
-        encoded(further, encoder, limit, source=context.data(config.auxiliary_data, PREFERENCES)),
-        encoded(held, encoder, limit, source=context.data(config.data, HELD_OUT, PREFERENCES)),
+        read(train, PREFERENCES),
+        read(further, PREFERENCES, data=config.auxiliary_data),
+        read(held, HELD_OUT, PREFERENCES),
     )
-
-
-def encoded(
-    rows: Sequence[PreferenceGroup], encoder: Encoder, max_response_tokens: int, *, source: str
-) -> Encoded:
-    """The rows that fit."""
-    if not rows:
-        return Encoded([], [])
-    tokens = [encoder.encode_group(row.group) for row in rows]
-    fitting = sources.admitted(
-        rows, tokens, encoder, max_response_tokens=max_response_tokens, source=source
-    )
-    return Encoded([rows[i] for i in fitting], [tokens[i] for i in fitting])
 
 
 def preference_loss(
@@ -151,7 +142,7 @@ def preference_loss(
 
 
 def held_out_measures(
-    context: StageContext, role: RewardRole, held: Encoded, config: RewardConfig
+    context: StageContext, role: RewardRole, held: Judged, config: RewardConfig
 ) -> dict[str, float]:
     """Accuracy, length ruler and calibration on held-out prompts; empty with too few of them."""
     if not measurable(held.rows):

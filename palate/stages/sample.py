@@ -8,6 +8,7 @@ from palate.maths.seeds import seed
 from palate.records import Group, Prompt, Response, Sampling
 from palate.stages import sources
 from palate.stages.context import GROUPS, PROMPTS, StageContext
+from palate.stages.encoding import asked, encoded
 from palate.stages.policies import OpenPolicy, open_policy
 from palate.store.database import Store
 
@@ -21,13 +22,14 @@ def run(config: SampleConfig, context: StageContext) -> dict[str, float]:
     for model, k in zip(config.models, shares(config.k, len(config.models)), strict=True):
         policy = open_policy(context, model, prompt=config.prompt, compute=config.compute)
         if not written:
-            room = config.sampling.max_tokens
-            prompts = sources.askable(
+            prompts = encoded(
+                context,
                 prompts,
+                asked,
                 policy.encoder,
-                max_tokens=room,
+                max_response_tokens=config.sampling.max_tokens,
                 source=context.data(config.prompts, PROMPTS),
-            )
+            ).rows
             written = [[] for _ in prompts]
         name = model.removeprefix("@")
         for index, response in _responses(config, context, policy, prompts, name=name, k=k):
@@ -72,14 +74,14 @@ def _responses(
     settings = sampling_record(config.sampling)
     own_seed = seed(context.seed, "sample", name)
     for start in range(0, len(prompts), _CHUNK):
-        asked = [policy.encoder.encode_prompt(p) for p in prompts[start : start + _CHUNK]]
-        for offset, rollouts in enumerate(sampler.sample(asked, k, seed=own_seed)):
+        chunk = [policy.encoder.encode_prompt(p) for p in prompts[start : start + _CHUNK]]
+        for offset, rollouts in enumerate(sampler.sample(chunk, k, seed=own_seed)):
             for rollout in rollouts:
                 yield (
                     start + offset,
                     policy.encoder.response(rollout, policy=name, sampling=settings),
                 )
-        context.monitor.log(start + len(asked) - 1, len(prompts), {})
+        context.monitor.log(start + len(chunk) - 1, len(prompts), {})
 
 
 def sampling_record(sampling: SamplingConfig) -> Sampling:

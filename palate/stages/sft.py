@@ -6,6 +6,7 @@ from palate.models.adapters import add_adapter
 from palate.models.load import save_policy
 from palate.stages import sources
 from palate.stages.context import DEMONSTRATIONS, MODEL, StageContext
+from palate.stages.encoding import demonstrated, encoded
 from palate.stages.loads import announce, fixed_memory, outline_of
 from palate.stages.policies import POLICY, open_policy
 from palate.stages.pretrain import likelihood_loss
@@ -24,16 +25,15 @@ def run(config: SftConfig, context: StageContext) -> dict[str, float]:
         compute=config.compute,
     )
     encoder = policy.encoder
-    demonstrations = sources.demonstrations(context, config.data)
-    tokens = [encoder.encode_demonstration(row, train_on=config.train_on) for row in demonstrations]
-    fitting = sources.admitted(
-        demonstrations,
-        tokens,
+    learned = encoded(
+        context,
+        sources.demonstrations(context, config.data),
+        demonstrated(config.train_on),
         encoder,
         max_response_tokens=config.max_response_tokens,
         source=context.data(config.data, DEMONSTRATIONS),
     )
-    rows = [tokens[i] for i in fitting]
+    rows = learned.tokens
     announce(context, config, fixed_memory(config, outline_of(policy.network), rows))
     if config.lora.rank:
         add_adapter(policy.network, config.lora, name=POLICY, seed=seed(context.seed, "adapter"))
@@ -60,7 +60,7 @@ def run(config: SftConfig, context: StageContext) -> dict[str, float]:
     )
     return {
         "rows": float(len(rows)),
-        "left_out": float(len(demonstrations) - len(rows)),
+        "left_out": float(learned.left_out),
         "boundary_merges": float(encoder.boundary_merges),
         "rendered_otherwise": float(encoder.rendered_otherwise),
         "nll": context.folder.metrics()[-1]["sft/nll"],

@@ -1,22 +1,18 @@
 """Where records come from: the embedded world, files, Hub names, the database, or a stage."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from palate.batches.groups import TokenGroup
 from palate.feedback.aggregate import labelled, settled
 from palate.maths.seeds import seed
-from palate.models.tokens import Encoder, TooLong
 from palate.records import (
     Demonstration,
     Group,
     PreferenceGroup,
     Prompt,
     PromptId,
-    Record,
     Unpaired,
     judge_kind,
 )
@@ -190,52 +186,6 @@ def unpaired(context: StageContext, source: str) -> list[Unpaired]:
         return _filled(rows, source, "labelled responses")
     train, _ = preferences(context, source, held_out_fraction=0.0)
     return [one for row in train for one in labelled(row)]
-
-
-def askable(
-    prompts: Sequence[Prompt], encoder: Encoder, *, max_tokens: int, source: str
-) -> list[Prompt]:
-    """Prompts that leave room for a response; others raise or are left out (`prompt.over_long`).
-
-    `source` is the file that they are from.
-    """
-    kept: list[Prompt] = []
-    for prompt in prompts:
-        with _placed(prompt, source):
-            asked = encoder.encode_prompt(prompt)
-            if encoder.admits_prompt(asked, max_response_tokens=max_tokens):
-                kept.append(prompt)
-    return _filled(kept, source, "prompts short enough")
-
-
-def admitted(
-    rows: Sequence[Record],
-    groups: Sequence[TokenGroup],
-    encoder: Encoder,
-    *,
-    max_response_tokens: int,
-    source: str,
-) -> list[int]:
-    """Indices of the groups that fit; longer ones raise or are left out (`prompt.over_long`).
-
-    `rows` are what the groups were made of, `source` is the file that those are from.
-    """
-    kept: list[int] = []
-    for index, (row, group) in enumerate(zip(rows, groups, strict=True)):
-        with _placed(row, source):
-            if encoder.admits(group, max_response_tokens=max_response_tokens):
-                kept.append(index)
-    return _filled(kept, source, "rows short enough")
-
-
-@contextmanager
-def _placed(record: Record, source: str) -> Iterator[None]:
-    """A row that is too long is named by its file and its number."""
-    try:
-        yield
-    except TooLong as error:
-        row = formats.row_of(record, source)
-        raise DataError(error.problem, source=source, row=row, remedy=error.remedy) from error
 
 
 def cluster_of(group: Group) -> PromptId:

@@ -45,7 +45,7 @@ def test_skipped_rows_are_shown_counted_and_written_down(folder: Path) -> None:
     path, said = judge(folder, "bad_rows=skip")
     summary = StageDir(path).manifest().summary
     assert (summary["groups"], summary["bad_rows"]) == (2, 2)
-    assert "judge: leaves out rows that it cannot read. " in said
+    assert "judge: leaves out rows that it cannot use. " in said
     assert f"left out 2 bad rows; the first are in {path / 'bad_rows.jsonl'}" in said
     rows = [json.loads(line) for line in (path / "bad_rows.jsonl").read_text().splitlines()]
     assert [(Path(row["file"]).name, row["row"], row["field"]) for row in rows] == [

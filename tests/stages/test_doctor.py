@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -25,10 +26,15 @@ from palate.config.stages import (
 )
 from palate.models.build import train_tokenizer
 from palate.models.tokens import Encoder
+from palate.records import Demonstration, Message
 from palate.stages import doctor
 from palate.stages.doctor import plans, rendering
+from palate.stages.doctor.material import Material
 from palate.stages.doctor.verdicts import Finding
+from palate.stages.encoding import asked, demonstrated
 from palate.stages.pipeline import run_recipe
+from palate.store.errors import Skipped, refuse
+from palate.store.formats import read_prompts
 
 CORPUS = ["We have oat milk.", "The cafe opens at nine.", "A latte is four euros."] * 3
 TINY = """
@@ -74,6 +80,12 @@ def broken(prompt, response, reference):
 def undefined(prompt, response, reference):
     return float("nan")
 """
+
+TURNS = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}"
+    "{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 
 Doctor = Callable[[str], tuple[bool, str]]
 
@@ -132,7 +144,7 @@ def test_a_healthy_recipe_is_told_what_it_will_do(examine: Doctor, tmp_path: Pat
     assert "objective: k1 in the reward maximizes E[score] - coef * KL(policy || reference)" in page
     assert "k1 of the policy against its own reference is 0" in page
     assert "a tokenizer learned from the corpus" in page
-    assert "BOS: exactly one in every prompt; EOS: exactly one at the end" in page
+    assert "BOS: exactly one at the beginning of every prompt; EOS: exactly one at the end" in page
     assert "prompt (16 tokens): <bos>|<user>|D|o| |y|o|u| |hav|e| |mil|k|?|<assistant>" in page
     assert "trained (5 tokens): Y|e|s|.|<eos>" in page
     assert "reward length on 4 responses from references and demonstrations: mean 8.25" in page
@@ -398,8 +410,71 @@ def test_a_second_bos_and_a_second_eos_are_problems() -> None:
     bos, eos = 1, 2
     group = token_group("p", (bos, bos, 9), ((9, eos, eos),))
     problems = [text for level, text in said(rendering.traps([group], encoder)) if level != "ok"]
-    assert problems[0].startswith("BOS: between 2 and 2 in a prompt")
+    assert problems[0].startswith("BOS: 1 of 1 prompt begin with two")
     assert problems[1].startswith("EOS: 1 of 1 response have more than one per turn")
+
+
+def test_a_bos_before_every_turn_is_the_templates_affair_and_in_raw_text_a_mistake() -> None:
+    bos = 1
+    group = token_group("p", (bos, 9, bos, 9, bos), ((9, 2),))
+    levels = [
+        [level for level, _ in said(rendering.traps([group], Encoder(tokenizer(), config)))]
+        for config in (PromptConfig(), PromptConfig(format="raw"))
+    ]
+    assert levels == [["ok"], ["problem", "ok"]]
+
+
+def test_characters_of_several_tokens_are_shown_whole() -> None:
+    own = tokenizer()
+    ids = own("Tee für 可以!", add_special_tokens=False)["input_ids"]
+    assert rendering.readable(ids, own)[-5:] == ["r", " ", "可", "以", "!"]
+    assert rendering.readable(ids[:-2], own)[-2:] == ["可", "\ufffd"]
+
+
+class Opened:
+    """A model of which only the tokenizer is there."""
+
+    def __init__(self, template: str) -> None:
+        self.tokenizer = tokenizer()
+        self.tokenizer.chat_template = template
+
+    def encoder(self, prompt: PromptConfig) -> Encoder:
+        return Encoder(self.tokenizer, prompt)
+
+
+@pytest.mark.parametrize("bad_rows", [refuse, Skipped()])
+def test_rows_that_the_template_refuses_are_counted(tmp_path: Path, bad_rows) -> None:
+    system = {"prompt": [{"role": "system", "content": "x"}, {"role": "user", "content": "x"}]}
+    rows = [{"prompt": "Tea?"}, system, system | {"tag": "a"}, {"prompt": "Oat?"}]
+    write(tmp_path / "p.jsonl", rows)
+    source = str(tmp_path / "p.jsonl")
+    model = Opened("{% if messages[0].role == 'system' %}{{ raise_exception('none') }}{% endif %}"
+                   + TURNS)  # fmt: skip
+    material = Material(
+        rows=list(read_prompts(source)), encode=asked, max_response_tokens=9, source=source
+    )
+    case = SimpleNamespace(context=SimpleNamespace(bad_rows=bad_rows))
+    found = said(rendering.seen(material, model, PromptConfig(), case))
+    (level, text), *_ = found
+    assert level == ("problem" if bad_rows is refuse else "warning")
+    assert text.startswith(f"2 of 4 rows cannot become tokens: {source}, row 2: the chat template")
+    assert any("prompts have up to" in text for _, text in found)
+
+
+def test_answers_inside_a_thought_that_the_template_opens_are_a_problem() -> None:
+    model = Opened(TURNS.replace("<assistant>{% endif", "<assistant><think>\n{% endif"))
+    turns = (Message(role="user", content="Tea?"), Message(role="assistant", content="2.50."))
+    material = Material(
+        rows=[Demonstration(messages=turns)], encode=demonstrated("last"), max_response_tokens=9
+    )
+    case = SimpleNamespace(context=SimpleNamespace(bad_rows=refuse))
+    found = said(rendering.seen(material, model, PromptConfig(), case))
+    assert [text for level, text in found if level == "problem"] == [
+        "the chat template renders finished turns differently from its generation prompt, which "
+        "opens a thought ('<think>\\n'): 1 of 1 response do not close it with </think>, so they "
+        "are trained as a thought without an answer"
+    ]
+    assert not any("merge" in text for _, text in found)
 
 
 def test_the_tokens_that_count_are_green() -> None:

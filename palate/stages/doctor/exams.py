@@ -109,7 +109,7 @@ def _pretrain(config: PretrainConfig, case: Case) -> Exam[Memory | None]:
     if rows is None or model is None:
         return None
     encoder = model.encoder(PromptConfig())
-    groups = rendering.encoded(rows, encoder)
+    groups = rendering.as_tokens(rows, encoder)
     yield from rendering.traps(groups, encoder)
     yield rendering.example(groups[0], model.tokenizer, use=rows.use)
     cut = [piece for group in groups for piece in pieces(group, config.block_tokens)]
@@ -130,19 +130,19 @@ def _fixed(config: loads.Fixed, case: Case) -> Exam[Memory | None]:
     if model is None:
         return None
     if rows:
-        groups = (yield from attempt(rendering.seen(rows, model, config.prompt))) or ()
+        groups = (yield from attempt(rendering.seen(rows, model, config.prompt, case))) or ()
         return loads.fixed_memory(config, model.outline, groups)
     later: Sequence[TokenGroup] = ()
     asked = yield from attempt(_asked_later(config.data, case))
     if asked:
         sample, prompts = asked
-        later = (yield from attempt(rendering.seen(prompts, model, config.prompt))) or ()
+        later = (yield from attempt(rendering.seen(prompts, model, config.prompt, case))) or ()
         k = 1 if isinstance(config, SftConfig) else sample.k
         later = loads.answered(later, k=k, lengths=(sample.sampling.max_tokens,))
     there: Sequence[TokenGroup] = ()
     if isinstance(config, RewardConfig):
         further = yield from attempt(materials.auxiliary(config, case))
-        there = rendering.encoded(further, model.encoder(config.prompt)) if further else ()
+        there = rendering.as_tokens(further, model.encoder(config.prompt)) if further else ()
     return loads.fixed_memory(config, model.outline, there, unwritten=later)
 
 
@@ -176,7 +176,7 @@ def _online(config: AnyOnPolicyConfig, case: Case) -> Exam[Memory | None]:
     groups: Sequence[TokenGroup] = ()
     written: Sequence[Group] = ()
     if rows and model:
-        groups = (yield from attempt(rendering.seen(rows, model, config.prompt))) or ()
+        groups = (yield from attempt(rendering.seen(rows, model, config.prompt, case))) or ()
         if groups:
             written = (yield from attempt(_rehearsal(config, model, prompts, case))) or ()
     judge = None
@@ -310,7 +310,7 @@ def _answering(
         if model:
             opened[reference] = model
     if rows and opened:
-        yield from attempt(rendering.seen(rows, next(iter(opened.values())), prompt))
+        yield from attempt(rendering.seen(rows, next(iter(opened.values())), prompt, case))
     return opened
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from palate.batches.groups import TokenGroup, token_group
+from palate.batches.groups import TokenGroup
 from palate.config.onpolicy import AnyOnPolicyConfig
 from palate.config.stages import (
     DpoConfig,
@@ -24,6 +24,7 @@ from palate.stages.doctor.blueprints import Case
 from palate.stages.doctor.places import parts_of, place_of, promised
 from palate.stages.doctor.verdicts import Exam, counted, ok, problem, problem_of, warning
 from palate.stages.dpo import judged_only
+from palate.stages.encoding import asked, demonstrated, labelled, preferred
 from palate.store import formats
 from palate.store.errors import BadRows, Skipped, refuse
 
@@ -38,13 +39,14 @@ class Material(Generic[T]):
     """The rows that a stage trains on (or answers), and how one of them becomes tokens.
 
     `max_response_tokens` is the longest response that may be read, or that will be written; `use`
-    is what training does with the tokens that count.
+    is what training does with the tokens that count; `source` is the file that the rows are from.
     """
 
     rows: Sequence[T]
     encode: Callable[[Encoder, T], TokenGroup]
     max_response_tokens: int
     use: str = "trained"
+    source: str = ""
 
 
 class Reader(Protocol[T_co]):
@@ -113,8 +115,9 @@ def demonstrations(config: SftConfig, case: Case) -> Exam[Material[Demonstration
     case.responses.extend(row.response for row in rows[:_EXAMPLES])
     return Material(
         rows=rows,
-        encode=lambda encoder, row: encoder.encode_demonstration(row, train_on=config.train_on),
+        encode=demonstrated(config.train_on),
         max_response_tokens=config.max_response_tokens,
+        source=case.context.data(config.data, DEMONSTRATIONS),
     )
 
 
@@ -132,15 +135,19 @@ def preferences(
     )
     yield from decided([*rows, *held])
     if isinstance(config, DpoConfig):
-        limit = config.max_response_tokens
-        return Material(rows=rows, encode=_judged_group, max_response_tokens=limit)
+        return Material(
+            rows=[judged_only(row) for row in rows],
+            encode=preferred,
+            max_response_tokens=config.max_response_tokens,
+            source=case.context.data(config.data, PREFERENCES),
+        )
     if not held:
         yield warning(
             "no preference is held out, so nobody will know how good the reward model is",
             "raise held_out_fraction, here or in the judge stage",
         )
     further = yield from auxiliary(config, case, held)
-    return _to_score(config, [*rows, *further.rows])
+    return _to_score(config, case, [*rows, *further.rows])
 
 
 def auxiliary(
@@ -153,24 +160,19 @@ def auxiliary(
     if rows:
         yield ok(f"{source}: {counted(len(rows), 'judged group')} to train on beside them")
         yield from decided(rows)
-    return _to_score(config, rows)
+    return _to_score(config, case, rows)
 
 
-def _to_score(config: RewardConfig, rows: Sequence[PreferenceGroup]) -> Material[PreferenceGroup]:
+def _to_score(
+    config: RewardConfig, case: Case, rows: Sequence[PreferenceGroup]
+) -> Material[PreferenceGroup]:
     return Material(
         rows=rows,
-        encode=_whole_group,
+        encode=preferred,
         max_response_tokens=config.max_response_tokens,
         use="scored at its last token",
+        source=case.context.data(config.data, PREFERENCES) if rows else "",
     )
-
-
-def _whole_group(encoder: Encoder, row: PreferenceGroup) -> TokenGroup:
-    return encoder.encode_group(row.group)
-
-
-def _judged_group(encoder: Encoder, row: PreferenceGroup) -> TokenGroup:
-    return encoder.encode_group(judged_only(row).group)
 
 
 def decided(rows: Sequence[PreferenceGroup]) -> Exam[None]:
@@ -208,10 +210,9 @@ def unpaired(config: DpoConfig, case: Case) -> Exam[Material[Unpaired] | None]:
         yield problem(f"{text}: KTO compares the two", "give it responses of both kinds")
     return Material(
         rows=rows,
-        encode=lambda encoder, row: encoder.encode_group(
-            Group(prompt=row.prompt, responses=(row.response,))
-        ),
+        encode=labelled,
         max_response_tokens=config.max_response_tokens,
+        source=case.context.data(config.data, PREFERENCES),
     )
 
 
@@ -226,8 +227,9 @@ def prompts(
     yield ok(f"{config.prompts}: {counted(len(rows), 'distinct prompt')}")
     return Material(
         rows=rows,
-        encode=lambda encoder, row: token_group(row.id, encoder.encode_prompt(row).ids, ()),
+        encode=asked,
         max_response_tokens=config.sampling.max_tokens,
+        source=case.context.data(config.prompts, PROMPTS),
     )
 
 

@@ -2,38 +2,81 @@
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import TypeVar
 
 from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
 from palate.batches.groups import TokenGroup
 from palate.config.common import PromptConfig
+from palate.models.templates import Unfit
 from palate.models.tokens import Encoder, special_ids
-from palate.stages.doctor.blueprints import Blueprint
+from palate.records import Record
+from palate.stages.doctor.blueprints import Blueprint, Case
 from palate.stages.doctor.material import Material
-from palate.stages.doctor.verdicts import Exam, Finding, T, counted, ok, problem, warning
+from palate.stages.doctor.verdicts import Exam, Finding, counted, ok, problem, problem_of, warning
+from palate.stages.encoding import Places, oddities
+from palate.store.errors import BadRows, refuse
+
+T = TypeVar("T", bound=Record)
+Row = TypeVar("Row")
 
 _ROWS = 2000
 _SHOWN = 120
+_LONGEST_CHARACTER = 4  # tokens: bytes of UTF-8
 
 PROMPT, TRAINED, UNTRAINED = "dim", "green", "yellow"
 
 
-def seen(rows: Material[T], model: Blueprint, prompt: PromptConfig) -> Exam[list[TokenGroup]]:
+def seen(
+    rows: Material[T], model: Blueprint, prompt: PromptConfig, case: Case
+) -> Exam[list[TokenGroup]]:
     """The rows as tokens: lengths, traps and one example."""
     encoder = model.encoder(prompt)
-    groups = encoded(rows, encoder)
     limit = rows.max_response_tokens
+    kept, groups = yield from encoded(rows, encoder, bad_rows=case.context.bad_rows)
+    if not groups:
+        return []
     yield from lengths(groups, encoder, prompt, max_response_tokens=limit)
     yield from traps(groups, encoder)
+    for oddity in oddities(kept, groups, encoder):
+        yield (problem if oddity.serious else warning)(oddity.text, oddity.remedy)
     yield example(groups[0], model.tokenizer, use=rows.use)
     return groups
 
 
-def encoded(material: Material[T], encoder: Encoder) -> list[TokenGroup]:
+def encoded(
+    material: Material[T], encoder: Encoder, *, bad_rows: BadRows
+) -> Exam[tuple[list[T], list[TokenGroup]]]:
+    """At most 2,000 rows and their tokens, evenly spaced over the data; those that cannot become
+    tokens are counted."""
+    some = _some(material)
+    kept: list[T] = []
+    groups: list[TokenGroup] = []
+    unfit: list[tuple[T, Unfit]] = []
+    for row in some:
+        try:
+            groups.append(material.encode(encoder, row))
+            kept.append(row)
+        except Unfit as error:
+            unfit.append((row, error))
+    if unfit:
+        row, error = unfit[0]
+        first = Places(material.source).named(row, error)
+        share = f"{len(unfit):,} of {counted(len(some), 'row')} cannot become tokens: "
+        refused = bad_rows is refuse or not groups
+        found = problem_of(first, how_many=share)
+        yield found if refused else warning(f"{found.text} (left out)", found.remedy)
+    return kept, groups
+
+
+def _some(material: Material[Row]) -> Sequence[Row]:
+    return material.rows[:: max(1, -(-len(material.rows) // _ROWS))]
+
+
+def as_tokens(material: Material[Row], encoder: Encoder) -> list[TokenGroup]:
     """At most 2,000 rows as tokens, evenly spaced over the data."""
-    stride = max(1, -(-len(material.rows) // _ROWS))
-    return [material.encode(encoder, row) for row in material.rows[::stride]]
+    return [material.encode(encoder, row) for row in _some(material)]
 
 
 def lengths(
@@ -75,10 +118,12 @@ def _too_long(share: str, config: PromptConfig, *, reads: bool, all_of_them: boo
 
 
 def traps(groups: Sequence[TokenGroup], encoder: Encoder) -> Exam[None]:
-    """BOS and EOS counts, padding, and what could not be tokenized as it stands."""
+    """BOS and EOS counts, padding, a date, and what could not be tokenized as it stands."""
     found = [_bos(groups, encoder), *_eos(groups, encoder), _pad(encoder)]
     yield from (finding for finding in found if finding.level != "ok")
     yield ok("; ".join(finding.text for finding in found if finding.level == "ok"))
+    if encoder.template and encoder.template.dated:
+        yield ok(f"the chat template writes a date: that of prompt.date, {encoder.config.date}")
     responses = counted(sum(group.k for group in groups), "response")
     if encoder.boundary_merges:
         yield warning(
@@ -98,17 +143,23 @@ def _bos(groups: Sequence[TokenGroup], encoder: Encoder) -> Finding:
     bos = special_ids(encoder.tokenizer).bos
     if bos is None:
         return ok("BOS: the tokenizer has none, and none is added")
-    # Where BOS is also an EOS it may end earlier turns, so only the beginning counts.
-    heads = [g.prompt[:2] if bos in encoder.eos_ids else g.prompt for g in groups]
-    counts = {head.count(bos) for head in heads}
-    if counts == {1}:
-        return ok("BOS: exactly one in every prompt")
-    if counts == {0}:
+    # A template may write it again, before every turn or behind it; typed text cannot.
+    heads = [g.prompt[:2] if encoder.template else g.prompt for g in groups]
+    counts = [head.count(bos) for head in heads]
+    more = sum(count > 1 for count in counts)
+    if more and encoder.template:
+        return problem(
+            f"BOS: {more:,} of {counted(len(groups), 'prompt')} begin with two",
+            "remove bos_token from the chat template, or from what the tokenizer adds",
+        )
+    if more:
+        return problem(
+            f"BOS: {more:,} of {counted(len(groups), 'prompt')} hold more than one",
+            "remove BOS from the prompts' text; it is added",
+        )
+    if 0 in counts:
         return ok("BOS: none; the tokenizer has one, but neither it nor the template writes it")
-    return problem(
-        f"BOS: between {min(counts)} and {max(counts)} in a prompt instead of one",
-        "remove BOS from the prompts' text; the template and the tokenizer add it",
-    )
+    return ok("BOS: exactly one at the beginning of every prompt")
 
 
 def _eos(groups: Sequence[TokenGroup], encoder: Encoder) -> list[Finding]:
@@ -167,10 +218,24 @@ def example(group: TokenGroup, tokenizer: PreTrainedTokenizerBase, *, use: str) 
 def _run(name: str, ids: Sequence[int], style: str, tokenizer: PreTrainedTokenizerBase) -> Text:
     line = Text(f"{name} ({counted(len(ids), 'token')}): ", style="bold")
     shown = list(ids) if len(ids) <= _SHOWN else [*ids[: _SHOWN // 2], *ids[-_SHOWN // 2 :]]
-    pieces = [Text(_printable(str(tokenizer.decode([id]))), style=style) for id in shown]
-    if len(shown) < len(ids):
-        pieces.insert(_SHOWN // 2, Text(f" ... {len(ids) - _SHOWN} more ... ", style="italic"))
+    halves = [shown] if len(shown) == len(ids) else [shown[: _SHOWN // 2], shown[_SHOWN // 2 :]]
+    parts = [[Text(p, style=style) for p in readable(half, tokenizer)] for half in halves]
+    more = [[Text(f" ... {len(ids) - _SHOWN} more ... ", style="italic")]] * (len(halves) - 1)
+    pieces = [piece for part in (*parts[:1], *more, *parts[1:]) for piece in part]
     return line + Text("|", style="dim").join(pieces)
+
+
+def readable(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Tokens as text; those that are parts of one character stand together."""
+    pieces: list[str] = []
+    held: list[int] = []
+    for id in ids:
+        held.append(id)
+        text = str(tokenizer.decode(held))
+        if not text.endswith("\ufffd") or len(held) == _LONGEST_CHARACTER:
+            pieces.append(_printable(text))
+            held = []
+    return [*pieces, _printable(str(tokenizer.decode(held)))] if held else pieces
 
 
 def _printable(token: str) -> str:

@@ -9,6 +9,7 @@ from palate.store.formats.foreign import (
     ultrafeedback_rows,
 )
 from palate.store.formats.read import (
+    numbered,
     read_demonstrations,
     read_groups,
     read_judged,
@@ -42,6 +43,7 @@ __all__ = [
     "helpsteer_rows",
     "hh_rows",
     "messages_row",
+    "numbered",
     "oasst_row",
     "preference_rows",
     "prompt_row",

@@ -111,11 +111,12 @@ def read_texts(
     return (document for document in texts if document.strip())
 
 
-def row_of(record: Record, source: str) -> int:
-    """The row of a file where a record stands; 0 where that cannot be told."""
-    formats = _FORMATS.get(type(record))
+def numbered(kind: type[Record], source: str) -> dict[Record, int]:
+    """The rows of a file by the records of a kind that are made of them, the first where several
+    are equal; empty where there is no such file."""
+    formats = _FORMATS.get(kind)
     if formats is None or not Path(source).is_file():
-        return 0
+        return {}
     rows = read_rows(source, split="train", bad_rows=Skipped())
     parsed = parsed_rows(
         rows,
@@ -123,7 +124,12 @@ def row_of(record: Record, source: str) -> int:
         source=source,
         bad_rows=Skipped(),
     )
-    return next((number for number, found in parsed if found == record), 0)
+    return {record: number for number, record in reversed([*parsed])}
+
+
+def row_of(record: Record, source: str) -> int:
+    """The row of a file where a record stands; 0 where that cannot be told."""
+    return numbered(type(record), source).get(record, 0)
 
 
 def _read(formats: Sequence[Format[T]], source: str, split: str, bad_rows: BadRows) -> Iterator[T]:
