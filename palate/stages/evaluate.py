@@ -50,13 +50,17 @@ class Evaluator:
     def __init__(self, config: EvaluateConfig, context: StageContext) -> None:
         self.config, self.context = config, context
         self.baseline = self._open(config.baseline)
+        source = context.data(config.prompts, PROMPTS)
+        prompts = sources.prompts(context, config.prompts, limit=config.limit)
+        for judge in (config.judge, config.reward_model):
+            prompts = sources.verifiable(prompts, judge, context, source=source)
         self.prompts = encoded(
             context,
-            sources.prompts(context, config.prompts, limit=config.limit),
+            prompts,
             asked,
             self.baseline.encoder,
             max_response_tokens=config.sampling.max_tokens,
-            source=context.data(config.prompts, PROMPTS),
+            source=source,
         ).rows
         self.taste = self._scorer(config.judge)
         self.proxy = self._scorer(config.reward_model) if config.reward_model else None

@@ -18,6 +18,8 @@ from palate.store.formats import row_of, split_by_prompt
 def run(config: JudgeConfig, context: StageContext) -> dict[str, float]:
     """Judge, store, read back what the store holds, settle it into preferences, split by prompt."""
     groups = comparable(sources.groups(context, config.groups), config, context)
+    source = context.data(config.groups, GROUPS)
+    groups = sources.verifiable(groups, config.judge, context, source=source)
     judgements = open_judge(config, context).judge(groups, seed=context.seed)
     said = {judgement.id for judgement in judgements}
     asked = {group.id for group in groups}

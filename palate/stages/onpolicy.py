@@ -6,6 +6,7 @@ from transformers import PreTrainedModel
 from palate.algorithms.onpolicy import ALGORITHMS
 from palate.config.objectives import sentences
 from palate.config.onpolicy import AnyOnPolicyConfig, PpoConfig
+from palate.feedback.verifiers import GRADER
 from palate.maths.seeds import seed
 from palate.models.adapters import adapter, adapter_names, adapter_parameters, add_adapter
 from palate.models.forward import backbone_of
@@ -58,17 +59,20 @@ def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
     )
     algorithm = witness.watching(ALGORITHMS[config.stage])
     loop = OnlineLoop(actors, algorithm, config, run_seed=context.seed)
+    source = context.data(config.prompts, PROMPTS)
+    found = sources.prompts(context, config.prompts)
     askable = encoded(
         context,
-        sources.prompts(context, config.prompts),
+        sources.verifiable(found, config.reward, context, source=source),
         asked,
         policy.encoder,
         max_response_tokens=config.sampling.max_tokens,
-        source=context.data(config.prompts, PROMPTS),
+        source=source,
     )
     prompts, groups = askable.rows, askable.tokens
     judge = _judge(config, context, policy)
     announce(context, config, online_memory(config, outline, groups, judge))
+    ended = GRADER.ended
     watch = Watch(loop, context.folder, prompts)
     folder = context.folder.folder("checkpoints")
     last = loop.run(
@@ -79,6 +83,8 @@ def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
         after=witness.after,
     )
     summary = {"steps": float(config.steps), "kl/coef": loop.controller.coef}
+    if GRADER.ended > ended:
+        summary["reward/ungraded"] = float(GRADER.ended - ended)
     if config.kl.control == "hard":
         summary |= _certify(loop, prompts[:_CERTIFICATE_PROMPTS], context)
     watch.look(config.steps, config.steps)

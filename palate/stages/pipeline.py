@@ -215,6 +215,7 @@ def run_one(
         highlight=False,
     )
     warn_of_misses(name, folder, console)
+    warn_of_equal_rewards(name, folder, console)
 
 
 def begin(folder: StageDir, text: str, mark: str) -> None:
@@ -231,6 +232,18 @@ def warn_of_misses(name: str, folder: StageDir, console: Console) -> None:
     trust = folder.trust()
     for check in trust.missed if trust else ():
         text = f"{name}: WARNING: {complaint(check)}. {TRUST_REMEDY}"
+        console.print(Text(text, "bold red"), soft_wrap=True)
+
+
+def warn_of_equal_rewards(name: str, folder: StageDir, console: Console) -> None:
+    """Say aloud that no group of a whole run had rewards to compare."""
+    dead = [m["group/dead_fraction"] for m in folder.metrics() if "group/dead_fraction" in m]
+    if dead and min(dead) == 1.0:
+        text = (
+            f"{name}: WARNING: in every step the responses to each prompt all had the same reward, "
+            "so nothing was learned from it. Remedy: palate doctor tries the reward on references "
+            "and responses; else begin with a policy that succeeds now and then"
+        )
         console.print(Text(text, "bold red"), soft_wrap=True)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from palate.feedback.aggregate import labelled, settled
+from palate.feedback.verifiers import complaint
 from palate.maths.seeds import seed
 from palate.records import (
     Demonstration,
@@ -31,9 +32,12 @@ from palate.store.errors import DataError
 from palate.worlds import cafe
 
 T = TypeVar("T")
+Asked = TypeVar("Asked", Prompt, Group)
 
 PROJECT = "project:"
 """The prefix of sources that are the judgements of a project in the database."""
+
+_NUMBERED = 20  # bad rows whose number is looked up: finding one reads the file again
 
 _CAFE_SIZES = {
     "corpus": 16_000,
@@ -186,6 +190,44 @@ def unpaired(context: StageContext, source: str) -> list[Unpaired]:
         return _filled(rows, source, "labelled responses")
     train, _ = preferences(context, source, held_out_fraction=0.0)
     return [one for row in train for one in labelled(row)]
+
+
+def verifiable(
+    rows: Sequence[Asked], judge: str, context: StageContext, *, source: str
+) -> list[Asked]:
+    """The prompts or groups that a verifier can reward; others are bad rows, and none at all with
+    a reference is refused. Judges that are no verifiers take every row.
+
+    `source` is the file that they are from.
+    """
+    kind, _, verifier = judge.partition(":")
+    if kind != "verifier":
+        return list(rows)
+    asked = [(row, row.prompt if isinstance(row, Group) else row) for row in rows]
+    if not any(prompt.reference for _, prompt in asked):
+        raise DataError(
+            f"no row has a reference, so {judge} would reward nothing",
+            source=source,
+            remedy="give every row the right answer in `reference` or `answer`",
+        )
+    kept: list[Asked] = []
+    bad = 0
+    for row, prompt in asked:
+        said = complaint(verifier, prompt.reference)
+        if not said:
+            kept.append(row)
+            continue
+        bad += 1
+        error = DataError(
+            f"{judge} cannot compare with {prompt.reference[:80]!r}, which {said}",
+            source=source,
+            row=formats.row_of(row, source) if bad <= _NUMBERED else 0,
+            field="reference",
+            remedy="correct it, use verifier:exact or verifier:contains, or leave such rows out "
+            'with bad_rows = "skip"',
+        )
+        context.bad_rows(error)
+    return _filled(kept, source, f"references that {judge} can read")
 
 
 def cluster_of(group: Group) -> PromptId:

@@ -295,6 +295,19 @@ def test_a_reward_that_is_not_a_number_is_a_problem(examine: Doctor) -> None:
     assert "reward undefined returned nan" in page
 
 
+def test_references_that_a_verifier_cannot_read_are_listed(examine: Doctor, tmp_path: Path) -> None:
+    recipe = TINY + SFT + PPO.replace("reward.py:length", "verifier:math")
+    answers = ["2", "3\\sqrt{13}", "3:30 pm", "3:30 pm"]
+    rows = [{"prompt": f"{n}?", "answer": answer} for n, answer in enumerate(answers)]
+    write(tmp_path / "prompts.jsonl", rows)
+    well, page = examine(recipe)
+    assert not well
+    assert "verifier:math cannot compare with 2 of the references of 4 prompts: '3:30 pm'" in page
+    write(tmp_path / "prompts.jsonl", rows[:2])
+    _, page = examine(recipe)
+    assert "verifier:math: every reference earns 1 as its own answer" in page
+
+
 def test_a_verifier_needs_references(examine: Doctor, tmp_path: Path) -> None:
     recipe = TINY + SFT + PPO.replace("reward.py:length", "verifier:exact")
     well, page = examine(recipe)

@@ -265,6 +265,7 @@ def _sample(config: SampleConfig, case: Case) -> Exam[None]:
 def _judge(config: JudgeConfig, case: Case) -> Exam[None]:
     groups = yield from attempt(materials.groups(config, case))
     if trial.is_function(config.judge):
+        yield from trial.with_references(config.judge, [group.prompt for group in groups or ()])
         scorer = yield from attempt(
             trial.open_function(config.judge, case, config.prompt, config.compute)
         )

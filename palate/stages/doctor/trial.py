@@ -12,6 +12,7 @@ from palate.batches.padding import padded, response_mask
 from palate.config.common import ComputeConfig, PromptConfig
 from palate.config.onpolicy import AnyOnPolicyConfig
 from palate.feedback.functions import blame, parse_function
+from palate.feedback.verifiers import complaint
 from palate.interfaces import Rollout, Scorer
 from palate.maths.kl import k1
 from palate.maths.reductions import masked_sum
@@ -27,6 +28,7 @@ from palate.store.errors import DataError
 from palate.training.learner import read_all
 
 _PROMPTS, _K, _TOKENS = 6, 4, 64
+_NAMED = 3  # references that are quoted
 _MISMATCH = 0.02  # nats per token; bf16 rounding stays below it
 
 _OURS = str(Path(palate.__file__).parent)
@@ -148,13 +150,28 @@ def reward_signal(scorer: Scorer, groups: Sequence[Group], whose: str) -> Findin
 
 
 def with_references(spec: str, prompts: Sequence[Prompt]) -> Exam[None]:
-    """Verifiers compare with a prompt's reference; without one they never reward anything."""
-    bare = sum(not prompt.reference for prompt in prompts)
-    if not spec.startswith("verifier:") or not bare:
+    """Verifiers compare with a prompt's reference; without one that they can read, and that earns 1
+    as its own answer, they never reward anything."""
+    kind, _, verifier = spec.partition(":")
+    if kind != "verifier" or not prompts:
         return
-    text = f"{bare:,} of {counted(len(prompts), 'prompt')} have no reference, and {spec} gives 0"
-    remedy = "give every prompt a `reference` (or `answer`) field"
-    yield problem(text, remedy) if bare == len(prompts) else warning(text, remedy)
+    asked = counted(len(prompts), "prompt")
+    bare = sum(not prompt.reference for prompt in prompts)
+    if bare:
+        text = f"{bare:,} of {asked} have no reference, and {spec} gives 0"
+        remedy = "give every prompt a `reference` (or `answer`) field"
+        yield problem(text, remedy) if bare == len(prompts) else warning(text, remedy)
+    said = {prompt.reference: complaint(verifier, prompt.reference) for prompt in prompts}
+    bad = [reference for reference in said if said[reference]]
+    if bad:
+        some = "; ".join(f"{one[:40]!r} {said[one]}" for one in bad[:_NAMED])
+        count = sum(bool(said[prompt.reference]) for prompt in prompts)
+        yield problem(
+            f"{spec} cannot compare with {count:,} of the references of {asked}: {some}",
+            'correct them, use verifier:exact, or leave the rows out with bad_rows = "skip"',
+        )
+    elif bare < len(prompts):
+        yield ok(f"{spec}: every reference earns 1 as its own answer")
 
 
 def ready_made(prompts: Sequence[Prompt], responses: Sequence[str]) -> list[Group]:

@@ -200,8 +200,7 @@ def prompt_of(turns: tuple[Message, ...], row: Row) -> Prompt:
 def _reference(row: Row) -> str:
     if row.get("reference") is not None:
         return _scalar_text(row["reference"], "reference")
-    answer = row.get("answer")
-    return _scalar_text(answer, "answer") if isinstance(answer, str | int | float) else ""
+    return "" if row.get("answer") is None else _scalar_text(row["answer"], "answer")
 
 
 def _scalar_text(value: object, field: str) -> str:
