@@ -21,8 +21,10 @@ from palate.web.routes import (
     label,
     leaderboard,
     live,
+    own,
     project,
     quality,
+    questions,
     review,
     run,
 )
@@ -65,7 +67,7 @@ def create_app(
         app.add_middleware(BehindTls)
     # Pages hold a token and what people send: compressing both would tell their secrets (BREACH).
     app.mount("/static", GZipMiddleware(StaticFiles(directory=STATIC)), "static")
-    for part in (account, label, live, review, quality, leaderboard, project, run):
+    for part in (account, label, own, live, review, questions, quality, leaderboard, project, run):
         app.include_router(part.router, include_in_schema=False)
     app.include_router(api.router)
     app.add_exception_handler(Refused, _refused)

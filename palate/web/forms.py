@@ -12,6 +12,8 @@ from palate.web.visitor import whole, word, words
 
 SKIPS = ("unclear", "expertise", "offensive", "broken")
 LONGEST_DRAFT = 120_000
+_LONGEST_LOOK = 3600.0
+"""Seconds that one correction may take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,13 @@ def read_answer(form: FormData, asked: Assignment, *, now: float) -> Answer:
         note=word(form, "note").strip()[:10_000],
         better=word(form, "better").replace("\r\n", "\n")[:100_000],
     )
+
+
+def read_correction(form: FormData, asked: Assignment) -> Answer:
+    """What somebody would rather have said; it takes the time in which the page had the focus."""
+    answer = read_answer(form, asked, now=asked.created_at + _LONGEST_LOOK)
+    timed = whole(form, "focused", default=-1) >= 0
+    return answer if timed else answer.model_copy(update={"seconds": 0.0})
 
 
 def _pairwise(form: FormData, asked: Assignment) -> tuple[Verdict, ...]:

@@ -269,7 +269,17 @@ def test_the_theme_changes_at_once_and_stays(live: Site, context: BrowserContext
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == after
 
 
-PAGES = ("label", "disagreements", "disagreements/1", "quality", "people", "settings", "run")
+PAGES = (
+    "label",
+    "answers",
+    "questions",
+    "disagreements",
+    "disagreements/1",
+    "quality",
+    "people",
+    "settings",
+    "run",
+)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

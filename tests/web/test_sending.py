@@ -27,7 +27,7 @@ def test_an_answer_that_does_not_arrive_is_told_of_and_sent_until_it_does(
     page.keyboard.press("1")
     page.keyboard.press("Enter")
     told = page.get_by_role("alert")
-    expect(told).to_contain_text("Not sent: the server cannot be reached")
+    expect(told).to_contain_text("Not sent: the server is out of reach")
     assert live.judgements() == []
     assert prompt(page) == "question 1"  # which can be answered meanwhile, and waits its turn
     page.keyboard.press("7")

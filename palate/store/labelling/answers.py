@@ -1,5 +1,7 @@
 """What people answer: events that are appended, and undone by further events."""
 
+from collections.abc import Mapping
+
 from sqlalchemy import Connection, Row, select, update
 
 from palate.records import (
@@ -35,7 +37,9 @@ UNDO_LIMIT = 10
 """How many questions back a person may go."""
 EVENTS = 16
 """More judgements than one answer can make."""
-_CLOSED = ("answered", "skipped")
+CLOSED = ("answered", "skipped")
+GIVEN_BACK = ("expired", "later")
+"""What was taken from its person when its time was over, and what its person put off."""
 
 
 def save_draft(
@@ -48,7 +52,7 @@ def save_draft(
         .where(
             AssignmentRow.id == id,
             AssignmentRow.revision == revision,
-            AssignmentRow.state.not_in(_CLOSED),
+            AssignmentRow.state.not_in(CLOSED),
         )
         .values(draft=draft)
     )
@@ -70,17 +74,18 @@ def submit(
     """
     member = member_of(connection, project, person)
     asked = assignment(connection, project, person, id)
-    if asked.state in _CLOSED or asked.revision != revision:
+    if asked.state in CLOSED or asked.revision != revision:
         return None
     if member.state == "paused":
         raise Refused("paused")
     check_shape(answer, asked)
-    late = asked.state == "expired" or asked.expires_at <= now
+    late = asked.state in GIVEN_BACK or asked.expires_at <= now
     answer = answer.model_copy(update={"late": late})
-    skipped = _is_skip(answer)
+    skipped = is_skip(answer)
     if asked.purpose == "ordinary":
-        _append(connection, asked, person, answer)
-        gained = int(asked.state == "expired") - int(skipped)
+        prefix = f"{asked.id}:{asked.revision - 1}:undone"
+        append(connection, asked, person, answer, by_client_key(connection, project, prefix))
+        gained = int(asked.state in GIVEN_BACK) - int(skipped)
         count_item(
             connection,
             project,
@@ -89,9 +94,9 @@ def submit(
             taken=gained,
             answered=int(not skipped),
         )
-        _count_task(connection, project, int(not skipped))
+        count_task(connection, project, int(not skipped))
     _close(connection, asked, answer, now=now)
-    _count_member(connection, project, person, int(not skipped))
+    count_member(connection, project, person, int(not skipped))
     audit(
         connection,
         "skip" if skipped else "answer",
@@ -111,12 +116,14 @@ def undo(connection: Connection, project: int, person: int, *, now: float) -> st
     task = task_of(connection, project)
     if task.compare == "policies":
         raise Refused("no_undo_in_arena")
+    if member.state == "qualifying":
+        raise Refused("no_undo_in_qualifying")
     row = connection.execute(
         select(AssignmentRow)
         .where(
             AssignmentRow.project_id == project,
             AssignmentRow.person_id == person,
-            AssignmentRow.state.in_(_CLOSED),
+            AssignmentRow.state.in_(CLOSED),
             AssignmentRow.number > member.served - UNDO_LIMIT - 1,
         )
         .order_by(AssignmentRow.number.desc())
@@ -131,8 +138,8 @@ def undo(connection: Connection, project: int, person: int, *, now: float) -> st
         count_item(
             connection, project, row.item, task, taken=int(skipped), answered=-int(not skipped)
         )
-        _count_task(connection, project, -int(not skipped))
-    _count_member(connection, project, person, -int(not skipped))
+        count_task(connection, project, -int(not skipped))
+    count_member(connection, project, person, -int(not skipped))
     connection.execute(
         update(AssignmentRow)
         .where(AssignmentRow.id == row.id)
@@ -148,7 +155,8 @@ def undo(connection: Connection, project: int, person: int, *, now: float) -> st
     return row.id
 
 
-def _is_skip(answer: Answer) -> bool:
+def is_skip(answer: Answer) -> bool:
+    """Whether an answer says nothing about the responses."""
     return all(verdict.kind == "skip" for verdict in answer.verdicts)
 
 
@@ -158,8 +166,15 @@ def judge_name(connection: Connection, person: int) -> str:
     return BY_PERSON + name
 
 
-def _append(connection: Connection, asked: Assignment, person: int, answer: Answer) -> None:
-    """One judgement per verdict; and, with a better answer, the ranking that it implies."""
+def append(
+    connection: Connection,
+    asked: Assignment,
+    person: int,
+    answer: Answer,
+    superseded: Mapping[int, JudgementId],
+) -> None:
+    """One judgement per verdict; and, with a better answer, the ranking that it implies. Each takes
+    the place of the one of its number among those that are superseded."""
     name = project_name(connection, asked.project)
     judge = judge_name(connection, person)
     said: list[tuple[Group, Verdict, tuple[int, ...]]] = [
@@ -169,7 +184,6 @@ def _append(connection: Connection, asked: Assignment, person: int, answer: Answ
         group, verdict = better
         queries.insert_groups(connection, name, [group])
         said.append((group, verdict, (*asked.order, group.k - 1)))
-    undone = _by_client_key(connection, asked.project, f"{asked.id}:{asked.revision - 1}:undone")
     for number, (group, verdict, order) in enumerate(said):
         judgement = Judgement(
             group_id=group.id,
@@ -177,7 +191,7 @@ def _append(connection: Connection, asked: Assignment, person: int, answer: Answ
             verdict=verdict,
             order=order,
             seconds=answer.seconds,
-            supersedes=undone.get(number),
+            supersedes=superseded.get(number),
             reasons=answer.reasons,
             note=answer.note,
         )
@@ -198,12 +212,25 @@ def improved(asked: Assignment, answer: Answer, *, author: str) -> tuple[Group, 
 
 
 def _retract(connection: Connection, row: Row[AssignmentRow], person: int) -> None:
-    name = project_name(connection, row.project_id)
-    judge = judge_name(connection, person)
     prefix = f"{row.id}:{row.revision}"
-    for number, id in _by_client_key(connection, row.project_id, prefix).items():
+    said = by_client_key(connection, row.project_id, prefix)
+    take_back(connection, row.project_id, person, said, prefix=prefix)
+
+
+def take_back(
+    connection: Connection,
+    project: int,
+    person: int,
+    said: Mapping[int, JudgementId],
+    *,
+    prefix: str,
+) -> None:
+    """Supersede judgements by events that say nothing."""
+    name = project_name(connection, project)
+    judge = judge_name(connection, person)
+    for number, id in said.items():
         group = select(JudgementRow.group_id).where(
-            JudgementRow.project_id == row.project_id, JudgementRow.id == id
+            JudgementRow.project_id == project, JudgementRow.id == id
         )
         event = Judgement(
             group_id=connection.scalars(group).one(),  # pyright: ignore[reportArgumentType]
@@ -215,7 +242,8 @@ def _retract(connection: Connection, row: Row[AssignmentRow], person: int) -> No
         queries.insert_judgements(connection, name, [event], client_keys=keys)
 
 
-def _by_client_key(connection: Connection, project: int, prefix: str) -> dict[int, JudgementId]:
+def by_client_key(connection: Connection, project: int, prefix: str) -> dict[int, JudgementId]:
+    """The judgements of an answer by their numbers."""
     keys = {f"{prefix}:{number}": number for number in range(EVENTS)}
     found = connection.execute(
         select(JudgementRow.client_key, JudgementRow.id).where(
@@ -230,7 +258,7 @@ def _close(connection: Connection, asked: Assignment, answer: Answer, *, now: fl
         update(AssignmentRow)
         .where(AssignmentRow.id == asked.id)
         .values(
-            state="skipped" if _is_skip(answer) else "answered",
+            state="skipped" if is_skip(answer) else "answered",
             answered_at=now,
             answer=answer.model_dump(mode="json"),
             best=",".join(map(str, preferred(answer.verdicts, asked.shown))),
@@ -239,7 +267,8 @@ def _close(connection: Connection, asked: Assignment, answer: Answer, *, now: fl
     )
 
 
-def _count_task(connection: Connection, project: int, change: int) -> None:
+def count_task(connection: Connection, project: int, change: int) -> None:
+    """Change how many answers a project has."""
     connection.execute(
         update(TaskRow)
         .where(TaskRow.project_id == project)
@@ -247,7 +276,8 @@ def _count_task(connection: Connection, project: int, change: int) -> None:
     )
 
 
-def _count_member(connection: Connection, project: int, person: int, change: int) -> None:
+def count_member(connection: Connection, project: int, person: int, change: int) -> None:
+    """Change how many answers a member has given."""
     connection.execute(
         update(MemberRow)
         .where(MemberRow.project_id == project, MemberRow.person_id == person)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, exists, select
 
 from palate.records import Answer, Choice, Group, LabelTask, Ranking, Rating, Skip, Tie, Verdict
 from palate.store.labelling.errors import Refused
@@ -78,6 +78,13 @@ def own_row(connection: Connection, project: int, person: int, id: str) -> Row[A
     if row is None:
         raise Refused("no_assignment")
     return row
+
+
+def is_decided(connection: Connection, project: int, item: int) -> bool:
+    """Whether a reviewer has decided about an item."""
+    about = (AssignmentRow.project_id == project, AssignmentRow.item == item)
+    found = select(exists().where(*about, AssignmentRow.purpose == "adjudication"))
+    return bool(connection.scalar(found))
 
 
 def check_shape(answer: Answer, asked: Assignment) -> None:

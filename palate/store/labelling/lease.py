@@ -214,7 +214,8 @@ def _unlocked(
 
 
 def _open_items(member: Row[MemberRow], where: ColumnElement[bool]) -> Select[ItemRow]:
-    dealt_with = select(AssignmentRow.id).where(_mine(member, ("open", "answered", "skipped")))
+    states = ("open", "answered", "skipped", "later")
+    dealt_with = select(AssignmentRow.id).where(_mine(member, states))
     return (
         select(ItemRow)
         .where(
@@ -249,7 +250,9 @@ def hold(
         "expires_at": now + 60 * task.lease_minutes,
     }
     before = connection.execute(
-        select(AssignmentRow.id, AssignmentRow.revision).where(
+        select(
+            AssignmentRow.id, AssignmentRow.revision, AssignmentRow.order, AssignmentRow.draft
+        ).where(
             AssignmentRow.project_id == member.project_id,
             AssignmentRow.person_id == member.person_id,
             AssignmentRow.item == item.position,
@@ -271,6 +274,8 @@ def hold(
     else:
         id = before.id
         values["revision"] = before.revision + 1
+        if before.draft:  # it speaks of the places at which responses were shown
+            values["order"] = before.order
         connection.execute(update(AssignmentRow).where(AssignmentRow.id == id).values(values))
     own = and_(MemberRow.project_id == member.project_id, MemberRow.person_id == member.person_id)
     connection.execute(update(MemberRow).where(own).values(served=number))

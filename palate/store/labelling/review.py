@@ -4,12 +4,12 @@ import itertools
 import statistics
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Select, func, select, update
 
 from palate.records import Answer, Group, Judgement, JudgementId, Skip
 from palate.store import queries
 from palate.store.labelling.answers import EVENTS, judge_name
-from palate.store.labelling.assignments import Assignment, check_shape
+from palate.store.labelling.assignments import Assignment, check_shape, is_decided
 from palate.store.labelling.checks import recent_answers, set_state
 from palate.store.labelling.desk import audit
 from palate.store.labelling.errors import Refused
@@ -66,27 +66,35 @@ def _answered(connection: Connection, project: int, person: int) -> int:
     return connection.scalar(select(MemberRow.answered).where(*own)) or 0
 
 
-def disagreements(connection: Connection, project: int, *, limit: int) -> list[Disagreement]:
-    """Items of which different responses were preferred and that nobody has decided, oldest
-    first."""
-    in_project = AssignmentRow.project_id == project
-    decided = select(AssignmentRow.item).where(in_project, AssignmentRow.purpose == "adjudication")
-    disputed = (
+def decided(project: int) -> Select[int]:
+    """The items that a reviewer has decided."""
+    return select(AssignmentRow.item).where(
+        AssignmentRow.project_id == project, AssignmentRow.purpose == "adjudication"
+    )
+
+
+def disputed(project: int) -> Select[int]:
+    """The items of which different responses were preferred and that nobody has decided."""
+    return (
         select(AssignmentRow.item)
         .where(
-            in_project,
+            AssignmentRow.project_id == project,
             AssignmentRow.state == "answered",
             AssignmentRow.purpose == "ordinary",
-            AssignmentRow.item.not_in(decided),
+            AssignmentRow.item.not_in(decided(project)),
         )
         .group_by(AssignmentRow.item)
         .having(func.count(AssignmentRow.best.distinct()) > 1)
-        .order_by(AssignmentRow.item)
-        .limit(limit)
     )
+
+
+def disagreements(connection: Connection, project: int, *, limit: int) -> list[Disagreement]:
+    """Items of which different responses were preferred and that nobody has decided, oldest
+    first."""
+    oldest = disputed(project).order_by(AssignmentRow.item).limit(limit)
     found = connection.execute(
         select(ItemRow)
-        .where(ItemRow.project_id == project, ItemRow.position.in_(disputed))
+        .where(ItemRow.project_id == project, ItemRow.position.in_(oldest))
         .order_by(ItemRow.position)
     ).all()
     return [
@@ -129,7 +137,7 @@ def question(connection: Connection, project: int, item: int, *, now: float) -> 
         id=f"item{item}",
         project=project,
         item=item,
-        purpose="adjudication",
+        purpose=row.purpose,
         number=0,
         revision=0,
         state="open",
@@ -148,6 +156,10 @@ def adjudicate(
 ) -> None:
     """A reviewer's decision replaces what was said about the item; all of it stays on record."""
     asked = question(connection, project, item, now=now)
+    if asked.purpose in CHECKS:
+        raise Refused("is_check")
+    if is_decided(connection, project, item):
+        raise Refused("is_decided")
     check_shape(answer, asked)
     judge = judge_name(connection, person)
     name = project_name(connection, project)

@@ -4,10 +4,11 @@ from sqlalchemy import Connection, exists, select, update
 
 from palate.records import Group, LabelTask
 from palate.store import queries
+from palate.store.labelling.assignments import is_decided
 from palate.store.labelling.desk import audit
 from palate.store.labelling.errors import Refused
 from palate.store.labelling.items import ask_first, has_task, project_name, save_task
-from palate.store.schema import AssignmentRow, Body, ItemRow, MemberRow
+from palate.store.schema import Body, ItemRow, MemberRow
 
 
 def send(
@@ -31,8 +32,7 @@ def send(
 
 def ask_again(connection: Connection, project: int, person: int, item: int, *, now: float) -> None:
     """One more answer to a question, from whoever comes next and has not answered it."""
-    about = (AssignmentRow.project_id == project, AssignmentRow.item == item)
-    if connection.scalar(select(exists().where(*about, AssignmentRow.purpose == "adjudication"))):
+    if is_decided(connection, project, item):
         raise Refused("is_decided")
     members = (MemberRow.project_id == project, MemberRow.cursor >= item)
     locked = select(MemberRow.person_id).where(*members).order_by(MemberRow.person_id)

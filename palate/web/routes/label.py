@@ -4,10 +4,11 @@ import math
 from dataclasses import replace
 
 from fastapi import APIRouter, Request
+from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from palate.records import LabelTask
-from palate.store.labelling import Desk, accounts, answers, lease, review
+from palate.store.labelling import Desk, accounts, answers, lease, own, review
 from palate.store.labelling.answers import Assignment
 from palate.store.labelling.checks import Feedback
 from palate.store.labelling.errors import Refused
@@ -16,7 +17,7 @@ from palate.web import forms
 from palate.web.asking import fill
 from palate.web.pages import go_to, page
 from palate.web.questions import LETTERS, cards, conversation, leaking
-from palate.web.visitor import Annotator, DeskHere, Form, Inside, whole
+from palate.web.visitor import Annotator, DeskHere, Form, Inside, whole, word
 
 router = APIRouter(prefix="/projects/{project}")
 _SHARED_END = 10
@@ -49,8 +50,14 @@ def show(
             progress=progress,
             arena=arena,
             named=named,
+            later=_later(desk, here),
         )
     return question(request, here, asked, progress=progress, told=told, named=named)
+
+
+def _later(desk: Desk, here: Inside) -> int:
+    with desk.reading() as connection:
+        return own.count_put_off(connection, here.project.id, here.person.id)
 
 
 def _task(desk: Desk, here: Inside) -> LabelTask:
@@ -135,6 +142,8 @@ def _pause_reason(desk: Desk, here: Inside) -> str:
 def submit(request: Request, here: Annotator, desk: DeskHere, form: Form, id: str) -> Response:
     """Take an answer or a skip, and go on to the next question."""
     person, project = here.person.id, here.project.id
+    if word(form, "action") == "later":
+        return _put_off(here, desk, form, id)
     with desk.writing() as connection:
         asked = answers.assignment(connection, project, person, id)
         try:
@@ -155,6 +164,20 @@ def submit(request: Request, here: Annotator, desk: DeskHere, form: Form, id: st
             now=desk.clock(),
         )
     return go_to(f"/projects/{project}/label{_told(asked, feedback)}")
+
+
+def _put_off(here: Inside, desk: Desk, form: FormData, id: str) -> Response:
+    with desk.writing() as connection:
+        own.set_aside(
+            connection,
+            here.project.id,
+            here.person.id,
+            id,
+            forms.read_draft(form),
+            revision=whole(form, "revision", default=-1),
+            now=desk.clock(),
+        )
+    return go_to(f"/projects/{here.project.id}/label")
 
 
 def _told(asked: Assignment, feedback: Feedback | None) -> str:

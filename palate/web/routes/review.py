@@ -1,17 +1,19 @@
 """Where annotators disagree: reviewers see what was said and decide."""
 
 from fastapi import APIRouter, Request
+from sqlalchemy import Connection
 from starlette.responses import Response
 
-from palate.records import Answer, preferred
+from palate.records import Answer
 from palate.store.labelling import accounts, review, sending
-from palate.store.labelling.answers import Assignment
+from palate.store.labelling.assignments import Assignment, is_decided
 from palate.store.labelling.errors import Refused
+from palate.store.labelling.lease import CHECKS
 from palate.web import forms
 from palate.web.pages import go_to, page
-from palate.web.questions import LETTERS, cards, conversation
-from palate.web.strings import text
+from palate.web.questions import cards, conversation
 from palate.web.visitor import DeskHere, Form, Inside, Reviewer, word
+from palate.web.words import answer_words
 
 router = APIRouter(prefix="/projects/{project}/disagreements")
 _LIMIT = 50
@@ -32,7 +34,8 @@ def show(request: Request, here: Reviewer, desk: DeskHere, item: int) -> Respons
     with desk.reading() as connection:
         asked = review.question(connection, here.project.id, item, now=desk.clock())
         said = review.item_answers(connection, here.project.id, item)
-    return _question(request, here, asked, said)
+        stands = _stands(connection, asked)
+    return _question(request, here, asked, said, stands=stands)
 
 
 def _question(
@@ -41,6 +44,7 @@ def _question(
     asked: Assignment,
     said: tuple[tuple[str, Answer], ...],
     *,
+    stands: str = "",
     problem: str = "",
     status: int = 200,
 ) -> Response:
@@ -54,16 +58,17 @@ def _question(
         cards=cards(asked),
         messages=conversation(asked.group.prompt),
         steps=forms.scale(asked.task),
-        said=[(who, _favorite(asked, answer), answer) for who, answer in said],
+        said=[(who, answer_words(answer, asked.order), answer) for who, answer in said],
+        stands=stands,
         problem=problem,
     )
 
 
-def _favorite(asked: Assignment, answer: Answer) -> str:
-    best = preferred(answer.verdicts, asked.shown)
-    if len(best) == len(asked.shown):
-        return text("tie")
-    return ", ".join(LETTERS[asked.order.index(i)] for i in best)
+def _stands(connection: Connection, asked: Assignment) -> str:
+    """Why there is nothing to decide, if there is nothing."""
+    if asked.purpose in CHECKS:
+        return "is_check"
+    return "is_decided" if is_decided(connection, asked.project, asked.item) else ""
 
 
 @router.post("/{item}/again")
