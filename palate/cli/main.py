@@ -19,11 +19,14 @@ from palate.cli.options import (
     Overrides,
     Project,
     RecipeFile,
+    Restart,
+    Resume,
     Root,
     Stage,
     Words,
     database_url,
     names_and_overrides,
+    onward,
     recipe_and_overrides,
 )
 from palate.config.exchange import Format, Kind, Names, OnBadRow, Weights
@@ -77,7 +80,13 @@ def palate(
 
 @app.command(rich_help_panel="Pipeline")
 def run(
-    recipe: RecipeFile, overrides: Overrides = None, *, root: Root = HERE, debug: Debug = False
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    *,
+    restart: Restart = False,
+    resume: Resume = False,
+    root: Root = HERE,
+    debug: Debug = False,
 ) -> None:
     """Run a recipe; finished stages are skipped and an unfinished one resumes."""
     with guard(debug=debug):
@@ -87,7 +96,8 @@ def run(
         from palate.stages.pipeline import check_home, run_recipe
 
         check_home(recipe, loaded, root=root)
-        run_recipe(loaded, root=root, console=Console())
+        way = onward(restart=restart, resume=resume)
+        run_recipe(loaded, root=root, console=Console(), onward=way)
 
 
 def _stage_verb(name: str) -> Callable[..., None]:
@@ -98,6 +108,8 @@ def _stage_verb(name: str) -> Callable[..., None]:
         table: Annotated[
             str, typer.Option("--table", help=f"The recipe's table; default: [{name}].")
         ] = "",
+        restart: Restart = False,
+        resume: Resume = False,
         root: Root = HERE,
         debug: Debug = False,
     ) -> None:
@@ -118,6 +130,7 @@ def _stage_verb(name: str) -> Callable[..., None]:
                 number=number_of(chosen, recipe),
                 root=root,
                 console=Console(),
+                onward=onward(restart=restart, resume=resume),
             )
 
     return verb

@@ -1,7 +1,7 @@
 """What the verbs take: arguments, options, and the words that are recipes or overrides."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -37,6 +37,16 @@ Judges = Annotated[
 JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Also write the numbers there.")
 ]
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Begin an unfinished stage again; what it has is lost.")
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on with an unfinished stage though its code has changed (docs/recipes).",
+    ),
+]
 HERE = Path()
 
 
@@ -45,6 +55,13 @@ def database_url(database: str, root: Path) -> str:
     from palate.config import load
 
     return load.database_url(root, database)
+
+
+def onward(*, restart: bool, resume: bool) -> Literal["ask", "restart", "resume"]:
+    """What becomes of a stage that has begun and whose settings or inputs have changed."""
+    if restart and resume:
+        raise ValueError("--restart begins again and --resume goes on: give one of them")
+    return "restart" if restart else "resume" if resume else "ask"
 
 
 def recipe_and_overrides(words: list[str]) -> tuple[Path | None, list[str]]:

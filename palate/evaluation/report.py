@@ -12,20 +12,10 @@ from palate.evaluation import figures
 from palate.evaluation.figures import TrainingCurve
 from palate.evaluation.findings import Finding, Targets, findings
 from palate.evaluation.results import Evaluation
-from palate.evaluation.tables import headers, summary_rows
+from palate.evaluation.tables import StageCost, headers, summary_rows
 from palate.evaluation.words import difference, duration, interval, memory, percent, points
 from palate.records import Record
 from palate.records.trust import TRUST_REMEDY, TrustRecord, complaint
-
-
-class StageCost(Record):
-    """What one stage of the run took; 0 predicted: nothing was."""
-
-    name: str
-    stage: str
-    seconds: float
-    peak_memory_mib: float
-    predicted_memory_mib: float = 0.0
 
 
 class Credit(Record):
@@ -138,7 +128,7 @@ def page(report: Report) -> str:
             findings=report.findings,
             headline=headline(evaluation),
             headers=headers(evaluation),
-            rows=summary_rows(evaluation),
+            rows=summary_rows(evaluation, inputs.costs),
             colors=figures.policy_colors(evaluation),
             gray=figures.BASELINE_COLOR,
             best=best_answers(evaluation),

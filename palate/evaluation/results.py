@@ -78,7 +78,7 @@ class PolicyResult(Record):
     `kl` is KL(policy || baseline) per response in nats: the k1 estimate under the policy's own
     samples, or for best-of-n the upper bound log n - (n - 1) / n. Lengths are tokens, `eos_rate`
     the share of responses that ended by themselves, `repetition` the share of 4-grams seen before
-    in the same response. Seconds and memory are what it took to make the policy from the baseline.
+    in the same response.
     """
 
     name: str
@@ -92,8 +92,6 @@ class PolicyResult(Record):
     distinct_2: float
     repetition: float
     eos_rate: float
-    seconds: float = 0.0
-    peak_memory_mib: float = 0.0
     rows: tuple[RowResult, ...] = ()
     sums_right: RowResult = RowResult(name="sums right", value=0.0, n=0)
 

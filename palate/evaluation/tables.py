@@ -1,5 +1,7 @@
 """The comparison of all policies as text: the same cells for the page and the terminal."""
 
+from collections.abc import Sequence
+
 from rich.table import Table
 
 from palate.evaluation.results import Evaluation, PolicyResult
@@ -7,6 +9,16 @@ from palate.evaluation.words import duration, interval, memory
 from palate.records import Record
 
 NOTHING = "-"
+
+
+class StageCost(Record):
+    """What one stage of the run took; 0 predicted: nothing was."""
+
+    name: str
+    stage: str
+    seconds: float
+    peak_memory_mib: float
+    predicted_memory_mib: float = 0.0
 
 
 class SummaryRow(Record):
@@ -23,13 +35,14 @@ def headers(evaluation: Evaluation) -> tuple[str, ...]:
     return (*judges, "KL (nats)", "length (tokens)", "ended", "time", "peak memory")
 
 
-def summary_rows(evaluation: Evaluation) -> tuple[SummaryRow, ...]:
-    """One row per policy, in order."""
+def summary_rows(evaluation: Evaluation, costs: Sequence[StageCost] = ()) -> tuple[SummaryRow, ...]:
+    """One row per policy, in order; time and memory are those of the stage of its name."""
+    took = {cost.name: cost for cost in costs}
     return tuple(
         SummaryRow(
             name=policy.name,
             is_baseline=policy.name == evaluation.baseline,
-            cells=_cells(evaluation, policy),
+            cells=(*_cells(evaluation, policy), *_cost(took.get(policy.name))),
         )
         for policy in evaluation.policies
     )
@@ -45,18 +58,22 @@ def _cells(evaluation: Evaluation, policy: PolicyResult) -> tuple[str, ...]:
         NOTHING if policy.name == evaluation.baseline else kl,
         f"{policy.mean_length.estimate:.1f}",
         f"{100 * policy.eos_rate:.0f}%",
-        duration(policy.seconds) if policy.seconds else NOTHING,
-        memory(policy.peak_memory_mib) if policy.peak_memory_mib else NOTHING,
     )
 
 
-def summary_table(evaluation: Evaluation) -> Table:
+def _cost(took: StageCost | None) -> tuple[str, str]:
+    if took is None or not took.seconds:
+        return NOTHING, NOTHING
+    return duration(took.seconds), memory(took.peak_memory_mib)
+
+
+def summary_table(evaluation: Evaluation, costs: Sequence[StageCost] = ()) -> Table:
     """The comparison as a table for the terminal."""
     reference = evaluation.baseline
     table = Table(title=f"Against {reference}, {evaluation.settings.num_prompts} held-out prompts")
     table.add_column("policy", style="bold", no_wrap=True)
     for header in headers(evaluation):
         table.add_column(header, justify="right")
-    for row in summary_rows(evaluation):
+    for row in summary_rows(evaluation, costs):
         table.add_row(row.name, *row.cells, style="dim" if row.is_baseline else "")
     return table

@@ -1,5 +1,7 @@
 """`chat`: talk to one model, or to two side by side, in the terminal."""
 
+from pathlib import Path
+
 from rich.columns import Columns
 from rich.console import Console
 from rich.panel import Panel
@@ -13,6 +15,7 @@ from palate.models.precision import pick_device
 from palate.records import Message, Prompt
 from palate.stages.policies import OpenPolicy
 from palate.stages.progress import quiet_libraries
+from palate.store.runs import check_path
 
 
 def run(models: list[str], *, console: Console, sampling: SamplingConfig) -> None:
@@ -44,6 +47,7 @@ def run(models: list[str], *, console: Console, sampling: SamplingConfig) -> Non
 
 def open_chat(source: str) -> OpenPolicy:
     """A model to talk to: its chat template when it has one, else the raw text."""
+    check_path(Path(source))
     device = pick_device("auto")
     loaded = load_policy(source, device=device)
     style = "chat" if loaded.tokenizer.chat_template else "raw"

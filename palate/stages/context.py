@@ -20,14 +20,27 @@ CORPUS = "corpus.jsonl"
 EVALUATION = "evaluation.json"
 CREDIT = "credit.json"
 OBJECTIVE = "objective.json"
-TIMING = "timing.json"
 BAD_ROWS = "bad_rows.jsonl"
 RECIPE = "recipe.toml"
+PROJECT = "project:"
+"""The prefix of sources that are the judgements of a project in the database."""
 
 
 def stage_seed(seed: int, name: str, config: StageConfig) -> int:
     """The seed of a stage in a run with `seed`: its own, else one by its name."""
     return named_seed(seed, name) if config.seed is None else config.seed
+
+
+def check_finished(reference: str, artifacts: Mapping[str, Path]) -> None:
+    """Refuse `@stage` (also `@stage/file`) of a stage that is not among those that finished."""
+    stage = reference.removeprefix("@").partition("/")[0]
+    if reference.startswith("@") and stage not in artifacts:
+        known = ", ".join(f"@{name}" for name in artifacts) or "none"
+        raise DataError(
+            source=reference,
+            problem="no such stage has finished here",
+            remedy=f"finished stages: {known}; or give a folder, a file or a Hub name",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,15 +66,8 @@ class StageContext:
 
     def artifact(self, reference: str) -> Path:
         """The folder of `@stage`."""
-        name = reference.removeprefix("@")
-        if name not in self.artifacts:
-            known = ", ".join(f"@{n}" for n in self.artifacts) or "none"
-            raise DataError(
-                source=reference,
-                problem="no such stage has run here",
-                remedy=f"known stages: {known}; or give a folder, a file or a Hub name",
-            )
-        return self.artifacts[name]
+        check_finished(reference, self.artifacts)
+        return self.artifacts[reference.removeprefix("@")]
 
     def model(self, reference: str) -> str:
         """The model folder of `@stage`, else the folder or Hub name as it is."""

@@ -1,6 +1,5 @@
 """`evaluate`: policies against a baseline on held-out prompts, by the true judge and the proxy."""
 
-import json
 from collections.abc import Sequence
 
 from palate.batches.groups import TokenGroup
@@ -30,7 +29,7 @@ from palate.stages.answers import (
     side_by_side,
     world_rows,
 )
-from palate.stages.context import EVALUATION, HELD_OUT, PROMPTS, TIMING, StageContext
+from palate.stages.context import EVALUATION, HELD_OUT, PROMPTS, StageContext
 from palate.stages.encoding import asked, encoded
 from palate.stages.policies import OpenPolicy, open_policy, open_scorer, same_vocabulary
 from palate.stages.reward import measurable, measured
@@ -133,7 +132,6 @@ class Evaluator:
     def result(self, own: Answers, baseline: Answers | None) -> PolicyResult:
         """Everything that is said about one policy."""
         wrote, prompt_ids = writing(own.groups), own.prompt_ids
-        usage = self._usage(own.name)
         world = world_rows(own, baseline) if self.taste.name == "cafe" else NO_ROWS
         comparisons = []
         if baseline is not None:
@@ -165,17 +163,9 @@ class Evaluator:
             distinct_2=wrote.distinct_2,
             repetition=wrote.repetition,
             eos_rate=wrote.eos_rate,
-            seconds=usage.get("seconds", 0.0),
-            peak_memory_mib=usage.get("peak_memory_mib", 0.0),
             rows=world.rows,
             sums_right=world.sums_right,
         )
-
-    def _usage(self, name: str) -> dict[str, float]:
-        folder = self.context.artifacts.get(name)
-        if folder is None or not (folder / TIMING).is_file():
-            return {}
-        return json.loads((folder / TIMING).read_text(encoding="utf-8"))
 
 
 def run(config: EvaluateConfig, context: StageContext) -> dict[str, float]:

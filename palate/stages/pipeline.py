@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +18,25 @@ from palate.config.onpolicy import AnyOnPolicyConfig
 from palate.config.presets import stage_of
 from palate.config.render import to_toml
 from palate.config.stages import EvaluateConfig, Recipe, ReportConfig
-from palate.evaluation.results import Evaluation
-from palate.evaluation.tables import summary_table
-from palate.evaluation.words import memory
 from palate.feedback.functions import parse_function
 from palate.models.names import local_path
 from palate.records import content_id
 from palate.records.trust import TRUST_REMEDY, complaint
-from palate.stages import (
-    dpo,
-    evaluate,
-    judge,
-    onpolicy,
-    prepare,
-    pretrain,
-    report,
-    reward,
-    sample,
-    sft,
-    sources,
+from palate.stages.begun import Onward, taken_up
+from palate.stages.context import (
+    EVALUATION,
+    PROJECT,
+    RECIPE,
+    StageContext,
+    check_finished,
+    stage_seed,
 )
-from palate.stages.context import EVALUATION, RECIPE, TIMING, StageContext, stage_seed
 from palate.stages.progress import LeftOut, Speaker, StageMonitor, quiet_libraries
 from palate.stages.resources import Stopwatch, Usage, release_memory
 from palate.store.errors import DataError, refuse
 from palate.store.files import sha256_file, sha256_tree, write_text
-from palate.store.runs import RunDir, StageDir, code_version, fingerprint, stage_dirs
-from palate.training.checkpoints import Checkpoints
+from palate.store.origin import Begun, Origin
+from palate.store.runs import TIMING, RunDir, StageDir, check_path, code_version, stage_dirs
 
 NAME_WIDTH = 18
 
@@ -66,30 +59,23 @@ READS = {
 }
 """Settings that name a stage, a file, a folder or a function; what they name is hashed."""
 
-STAGE_RUNS: dict[str, Callable[[Any, StageContext], dict[str, float]]] = {
-    "pretrain": pretrain.run,
-    "prepare": prepare.run,
-    "sft": sft.run,
-    "sample": sample.run,
-    "judge": judge.run,
-    "reward": reward.run,
-    "ppo": onpolicy.run,
-    "grpo": onpolicy.run,
-    "reinforce": onpolicy.run,
-    "rloo": onpolicy.run,
-    "online_dpo": onpolicy.run,
-    "dpo": dpo.run,
-    "evaluate": evaluate.run,
-    "report": report.run,
-}
+ONE_LOOP = ("ppo", "grpo", "reinforce", "rloo", "online_dpo")
+"""The stages that are `onpolicy.run`; every other one is a module of its own name."""
 
 
-def run_recipe(recipe: Recipe, *, root: Path, console: Console) -> Path:
+def runner_of(stage: str) -> Callable[[Any, StageContext], dict[str, float]]:
+    """The function that runs a stage; torch and what comes with it are imported here, so that
+    what can be refused without them is refused at once."""
+    module = import_module(f"palate.stages.{'onpolicy' if stage in ONE_LOOP else stage}")
+    quiet_libraries()
+    return module.run
+
+
+def run_recipe(recipe: Recipe, *, root: Path, console: Console, onward: Onward = "ask") -> Path:
     """Run every stage of a recipe in order; finished ones with the same inputs are skipped.
 
     The run keeps the recipe with its overrides, to be run again from there.
     """
-    quiet_libraries()
     run = RunDir(root / "runs", recipe.name)
     artifacts: dict[str, Path] = {}
     with run.lock():
@@ -97,7 +83,9 @@ def run_recipe(recipe: Recipe, *, root: Path, console: Console) -> Path:
         for index, (name, config) in enumerate(recipe.stages.items(), start=1):
             folder = run.stage(index, name)
             seed = stage_seed(recipe.seed, name, config)
-            run_one(name, config, folder, seed, artifacts, root=root, console=console)
+            run_one(
+                name, config, folder, seed, artifacts, root=root, console=console, onward=onward
+            )
             artifacts[name] = folder.path
     for name, config in recipe.stages.items():
         show_result(config, artifacts[name], console)
@@ -119,8 +107,14 @@ def check_home(path: Path, recipe: Recipe, *, root: Path) -> None:
 def show_result(config: StageConfig, folder: Path, console: Console) -> None:
     """What people look for when a run ends: the table of an evaluation, the place of a report."""
     if isinstance(config, EvaluateConfig):
+        from palate.evaluation.results import Evaluation
+        from palate.evaluation.tables import summary_table
+        from palate.stages.report import cost
+
         text = (folder / EVALUATION).read_bytes()
-        console.print(summary_table(Evaluation.model_validate_json(text)))
+        there = ((name, StageDir(path)) for name, (_, path) in stage_folders(folder.parent).items())
+        costs = [cost(name, stage) for name, stage in there if stage.has_finished()]
+        console.print(summary_table(Evaluation.model_validate_json(text), costs))
     elif isinstance(config, ReportConfig):
         console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
 
@@ -134,21 +128,27 @@ def run_stage(
     root: Path,
     console: Console,
     number: int = 0,
+    onward: Onward = "ask",
 ) -> Path:
     """Run one stage into a run; `@name` refers to the stages that have finished there.
 
     Its folder keeps the number that it has; a new one gets `number`, or the next when that is 0.
     """
-    quiet_libraries()
     directory = RunDir(root / "runs", run)
     with directory.lock():
         existing = stage_folders(directory.path)
         following = 1 + max((taken for taken, _ in existing.values()), default=0)
         index = existing[name][0] if name in existing else number or following
         folder = directory.stage(index, name)
-        artifacts = {n: path for n, (_, path) in existing.items() if n != name}
+        artifacts = {
+            other: path
+            for other, (_, path) in existing.items()
+            if other != name and StageDir(path).has_finished()
+        }
         own_seed = stage_seed(seed, name, config)
-        run_one(name, config, folder, own_seed, artifacts, root=root, console=console)
+        run_one(
+            name, config, folder, own_seed, artifacts, root=root, console=console, onward=onward
+        )
         show_result(config, folder.path, console)
     return folder.path
 
@@ -171,17 +171,49 @@ def run_one(
     *,
     root: Path,
     console: Console,
+    onward: Onward,
 ) -> None:
-    """Skip, resume or run one stage; the manifest is written last."""
-    stage = stage_of(type(config))
-    text = resolved_json(config)
+    """Skip, resume or run one stage; one that fails before it made anything leaves nothing."""
     store_url = database_url(root)
-    inputs = input_hashes(config, artifacts, store_url)
-    mark = fingerprint(stage, text, inputs, seed, code_version())
-    if folder.is_finished(mark) or folder.take_back(mark):
-        console.print(f"[bold]{name:<{NAME_WIDTH}}[/] finished before, skipped")
-        return
-    begin(folder, text, mark)
+    for reference in named_in(config):
+        check_finished(reference, artifacts)
+    origin = Origin(
+        stage=stage_of(type(config)),
+        settings=json.loads(resolved_json(config)),
+        inputs=input_hashes(config, artifacts, store_url),
+        seed=seed,
+        code_version=code_version(),
+    )
+
+    def say(text: str) -> None:
+        line = Text.assemble((f"{name:<{NAME_WIDTH}}", "bold"), f" {text}")
+        console.print(line, soft_wrap=True, highlight=False)
+
+    try:
+        unit = "step" if isinstance(config, AnyOnPolicyConfig) else "update"
+        begun = taken_up(folder, origin, onward, unit=unit, say=say)
+        if begun is None:
+            say("finished before, skipped")
+            return
+        make(name, config, folder, begun, artifacts, store_url=store_url, console=console)
+    except BaseException:
+        folder.give_up()
+        raise
+
+
+def make(
+    name: str,
+    config: StageConfig,
+    folder: StageDir,
+    begun: Begun,
+    artifacts: Mapping[str, Path],
+    *,
+    store_url: str,
+    console: Console,
+) -> None:
+    """Run a stage from where it stands to its end; the manifest is written last."""
+    origin = begun.origin
+    run = runner_of(origin.stage)
     if isinstance(config, AnyOnPolicyConfig):
         for sentence in sentences(config):
             console.print(f"[bold]{name:<{NAME_WIDTH}}[/] {escape(sentence)}", highlight=False)
@@ -191,7 +223,7 @@ def run_one(
         context = StageContext(
             name=name,
             folder=folder,
-            seed=seed,
+            seed=origin.seed,
             monitor=monitor,
             artifacts=artifacts,
             store_url=store_url,
@@ -201,13 +233,19 @@ def run_one(
             say=say,
         )
         try:
-            summary = STAGE_RUNS[stage](config, context) | left_out.summary()
+            summary = run(config, context) | left_out.summary()
         finally:
-            usage = save_timing(folder.path / TIMING, watch)
+            usage = save_timing(folder, watch)
     folder.finish(
-        stage=stage, name=name, seed=seed, fingerprint=mark, inputs=inputs, summary=summary
+        stage=origin.stage,
+        name=name,
+        seed=origin.seed,
+        fingerprint=origin.fingerprint,
+        inputs=origin.inputs,
+        summary=summary,
+        resumed=begun.resumed,
     )
-    Checkpoints(folder.path / "checkpoints", every=1).clear()
+    folder.drop_leftovers()
     release_memory()
     console.print(
         f"[bold]{name:<{NAME_WIDTH}}[/] {usage.seconds:6.1f} s   {headline(summary)}{took(usage)}",
@@ -216,15 +254,6 @@ def run_one(
     )
     warn_of_misses(name, folder, console)
     warn_of_equal_rewards(name, folder, console)
-
-
-def begin(folder: StageDir, text: str, mark: str) -> None:
-    """Leave what the same stage has begun; else start over, with its settings as `text`."""
-    begun = folder.path / "begun.json"
-    if not begun.is_file() or json.loads(begun.read_text(encoding="utf-8")) != mark:
-        folder.start_over()
-        folder.write_config(text)
-        write_text(begun, json.dumps(mark))
 
 
 def warn_of_misses(name: str, folder: StageDir, console: Console) -> None:
@@ -252,16 +281,15 @@ def skips_bad_rows(config: StageConfig) -> bool:
     return isinstance(config, ReadingConfig) and config.bad_rows == "skip"
 
 
-def save_timing(path: Path, watch: Stopwatch) -> Usage:
+def save_timing(folder: StageDir, watch: Stopwatch) -> Usage:
     """Add this process's share to the stage's usage; timing is no output and is never hashed."""
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    now = watch.usage
+    before, now = folder.timing(), watch.usage
     usage = replace(
         now,
-        seconds=before.get("seconds", 0.0) + now.seconds,
-        peak_memory_mib=max(before.get("peak_memory_mib", 0.0), now.peak_memory_mib),
+        seconds=before.seconds + now.seconds,
+        peak_memory_mib=max(before.peak_memory_mib, now.peak_memory_mib),
     )
-    write_text(path, json.dumps(asdict(usage)))
+    folder.write_text(TIMING, json.dumps(asdict(usage)))
     return usage
 
 
@@ -269,6 +297,8 @@ def took(usage: Usage) -> str:
     """Peak memory beside what was expected; empty where nothing was."""
     if not usage.predicted_memory_mib:
         return ""
+    from palate.evaluation.words import memory
+
     peak, predicted = usage.peak_memory_mib, usage.predicted_memory_mib
     return f"  memory {memory(peak)} ({memory(predicted)} predicted)"
 
@@ -288,13 +318,14 @@ def input_hashes(
         stage = name.partition("/")[0].removeprefix("@")
         if name.startswith("@") and stage in artifacts:
             hashes[name] = StageDir(artifacts[stage]).content_hash()
-        elif name.startswith(sources.PROJECT):
-            rows = sources.judged(store_url, name)
+        elif name.startswith(PROJECT):
+            from palate.stages.sources import judged
+
+            rows = judged(store_url, name)
             hashes[name] = content_id([row.model_dump(mode="json") for row in rows])
-        elif path.name and path.is_file():
-            hashes[name] = sha256_file(path)
-        elif path.name and path.is_dir():
-            hashes[name] = sha256_tree(path)
+        elif path.name and path.exists():
+            check_path(path)
+            hashes[name] = sha256_file(path) if path.is_file() else sha256_tree(path)
     return hashes
 
 

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-import datasets
-import transformers
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
@@ -24,6 +22,9 @@ _HEADLINES = (
 
 def quiet_libraries() -> None:
     """Progress is palate's own: libraries show no bars beside it."""
+    import datasets
+    import transformers
+
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
 

@@ -26,7 +26,6 @@ from palate.stages.context import (
     EVALUATION,
     OBJECTIVE,
     RECIPE,
-    TIMING,
     StageContext,
     stage_seed,
 )
@@ -41,6 +40,8 @@ def run(config: ReportConfig, context: StageContext) -> dict[str, float]:
         Path(context.data(config.evaluation, EVALUATION)).read_bytes()
     )
     stages = {name: StageDir(path) for name, path in context.artifacts.items()}
+    for folder in stages.values():
+        folder.checked()
     built = report(
         ReportInputs(
             title=config.title,
@@ -80,8 +81,8 @@ def run(config: ReportConfig, context: StageContext) -> dict[str, float]:
 
 def cost(name: str, folder: StageDir) -> StageCost:
     """What a stage took."""
-    timing = json.loads((folder.path / TIMING).read_text(encoding="utf-8"))
-    return StageCost(name=name, stage=folder.manifest().stage, **timing)
+    timing = folder.timing()
+    return StageCost(name=name, stage=folder.manifest().stage, **timing.model_dump())
 
 
 def credits_of(name: str, folder: StageDir) -> list[Credit]:
@@ -117,7 +118,8 @@ def facts(context: StageContext, stages: dict[str, StageDir]) -> RunFacts:
 
 
 def recipe_of(path: Path, stages: dict[str, StageDir]) -> Recipe | None:
-    """The run's recipe; None when some stage was run by itself with other settings."""
+    """The run's recipe; None when some stage was run by itself with other settings, or went on with
+    something changed."""
     if not path.is_file():
         return None
     recipe = load_recipe(path)
@@ -125,6 +127,7 @@ def recipe_of(path: Path, stages: dict[str, StageDir]) -> Recipe | None:
         config = recipe.stages.get(name)
         if config is None or resolved_json(config) != folder.config_text():
             return None
-        if folder.manifest().seed != stage_seed(recipe.seed, name, config):
+        manifest = folder.manifest()
+        if manifest.resumed or manifest.seed != stage_seed(recipe.seed, name, config):
             return None
     return recipe

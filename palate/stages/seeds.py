@@ -14,7 +14,7 @@ from palate.stages.context import EVALUATION
 from palate.stages.pipeline import stage_folders
 from palate.store.errors import DataError
 from palate.store.files import write_text
-from palate.store.runs import Manifest, StageDir
+from palate.store.runs import CONFIG, Manifest, StageDir
 
 _ENOUGH = 5
 _TELLS = ("report",)  # stages that say something about a run and decide nothing in it
@@ -38,6 +38,7 @@ class FinishedRun:
                 remedy="run its evaluate stage first",
             )
         folder = stage_folders(self.path)[named[-1]][1]
+        StageDir(folder).checked(EVALUATION)
         return Evaluation.model_validate_json((folder / EVALUATION).read_bytes())
 
 
@@ -76,7 +77,7 @@ def read_run(name: str, root: Path) -> FinishedRun:
         if stage not in _TELLS:
             plain = json.loads(folder.config_text())
             settings |= _leaves(stage, plain)
-    manifests = {stage: folder.manifest() for stage, folder in folders.items()}
+    manifests = {stage: folder.checked(CONFIG) for stage, folder in folders.items()}
     return FinishedRun(path=path, manifests=manifests, settings=settings)
 
 

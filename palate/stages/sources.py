@@ -23,6 +23,7 @@ from palate.stages.context import (
     GROUPS,
     HELD_OUT,
     PREFERENCES,
+    PROJECT,
     PROMPTS,
     StageContext,
 )
@@ -33,9 +34,6 @@ from palate.worlds import cafe
 
 T = TypeVar("T")
 Asked = TypeVar("Asked", Prompt, Group)
-
-PROJECT = "project:"
-"""The prefix of sources that are the judgements of a project in the database."""
 
 _NUMBERED = 20  # bad rows whose number is looked up: finding one reads the file again
 

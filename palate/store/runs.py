@@ -6,13 +6,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 import palate
 from palate.records import Record, content_id
@@ -30,11 +30,13 @@ from palate.store.files import (
     write_text,
 )
 from palate.store.formats.write import write_rows
+from palate.store.origin import Begun, Change, Origin, changes
 
 MANIFEST, CONFIG, METRICS = "manifest.json", "config.json", "metrics.jsonl"
-TRUST, SAMPLES = "trust.json", "samples.jsonl"
+TRUST, SAMPLES, TIMING = "trust.json", "samples.jsonl", "timing.json"
 CHECKPOINTS = "checkpoints"
-_NOT_OUTPUTS = (MANIFEST, "begun.json", "timing.json", f"{CHECKPOINTS}/")
+_BEGUN = "begun.json"
+_NOT_OUTPUTS = (MANIFEST, _BEGUN, TIMING, f"{CHECKPOINTS}/")
 """Names (and folders) that say how a stage ran, not what it made."""
 _MEASURED = (METRICS, TRUST, SAMPLES)
 
@@ -44,7 +46,11 @@ class RunLocked(Exception):
 
 
 class Manifest(Record):
-    """What a finished stage was made from and what it wrote: `outputs` maps names to SHA-256."""
+    """What a finished stage was made from and what it wrote: `outputs` maps names to SHA-256.
+
+    `resumed` says what was changed while it was made; it is empty for a stage that anybody makes
+    again from its settings and inputs.
+    """
 
     stage: str
     name: str
@@ -56,6 +62,20 @@ class Manifest(Record):
     seed: int
     outputs: dict[str, str]
     summary: dict[str, float]
+    resumed: tuple[str, ...] = ()
+
+
+class Timing(BaseModel):
+    """Wall seconds, the largest resident set seen and what was expected of it (0: nothing was)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    seconds: float = 0.0
+    peak_memory_mib: float = 0.0
+    predicted_memory_mib: float = 0.0
+
+
+_METRIC_LINE = TypeAdapter(dict[str, float])
 
 
 def code_version() -> str:
@@ -74,18 +94,6 @@ def source_hash() -> str:
     sources = [name for name in files_below(root) if name.endswith(".py")]
     listing = "".join(f"{sha256_file(root / name)} {name}\n" for name in sources)
     return hashlib.sha256(listing.encode()).hexdigest()
-
-
-def fingerprint(
-    stage: str, config_json: str, inputs: Mapping[str, str], seed: int, code_version: str
-) -> str:
-    """Content hash of all that decides what a stage makes; it holds no time and no place.
-
-    >>> one = fingerprint("sft", '{"lr": 1e-3, "epochs": 2}', {}, 0, "0.1.0")
-    >>> one == fingerprint("sft", '{"epochs": 2, "lr": 0.001}', {}, 0, "0.1.0")
-    True
-    """
-    return content_id([stage, json.loads(config_json), dict(inputs), seed, code_version])
 
 
 class Written(NamedTuple):
@@ -115,21 +123,73 @@ class StageDir:
     def is_finished(self, fingerprint: str) -> bool:
         """Whether the stage finished with this fingerprint and its outputs are still the same."""
         try:
-            manifest = self.manifest()
+            return self.checked().fingerprint == fingerprint
         except DataError:
             return False
-        return manifest.fingerprint == fingerprint and all(
-            (self.path / name).is_file() and sha256_file(self.path / name) == digest
-            for name, digest in manifest.outputs.items()
-        )
+
+    def has_finished(self) -> bool:
+        """Whether there is a manifest, whatever it says."""
+        return (self.path / MANIFEST).is_file()
+
+    def checked(self, below: str = "") -> Manifest:
+        """The manifest, when the outputs (those whose names begin with `below`) are as it says."""
+        manifest = self.manifest()
+        named = {name: d for name, d in manifest.outputs.items() if name.startswith(below)}
+        changed = [
+            name
+            for name, digest in named.items()
+            if not (self.path / name).is_file() or sha256_file(self.path / name) != digest
+        ]
+        if changed:
+            more = f" (nor {len(changed) - 1} more)" if changed[1:] else ""
+            raise DataError(
+                f"{changed[0]} is not what stage '{manifest.name}' wrote{more}",
+                source=str(self.path),
+                remedy=f"run {manifest.name} again, or copy the files elsewhere and name them "
+                "there if they are what you want",
+            )
+        return manifest
 
     def content_hash(self) -> str:
-        """Hash of what a finished stage made: later stages have it among their inputs.
+        """Hash of what a finished stage made, which is there unchanged: later stages have it among
+        their inputs.
 
         Metrics and the like are left out: they may hold speeds, and nothing is trained on them.
         """
-        outputs = self.manifest().outputs
+        outputs = self.checked().outputs
         return content_id({n: digest for n, digest in outputs.items() if n not in _MEASURED})
+
+    def changes(self, now: Origin) -> list[Change]:
+        """What was otherwise when the stage finished; raises when it is not what it wrote."""
+        manifest = self.checked()
+        before = Origin(
+            stage=manifest.stage,
+            settings=json.loads(self.config_text()),
+            inputs=manifest.inputs,
+            seed=manifest.seed,
+            code_version=manifest.code_version,
+        )
+        return changes(before, now)
+
+    def begin(self, begun: Begun) -> None:
+        """Write down what the stage begins, or goes on, with."""
+        self.write_config(json.dumps(begun.origin.settings, sort_keys=True, separators=(",", ":")))
+        write_text(self.path / _BEGUN, begun.model_dump_json(indent=1))
+
+    def begun(self) -> Begun | None:
+        """What the unfinished stage began with; None when it has not begun."""
+        path = self.path / _BEGUN
+        if not path.is_file():
+            return None
+        try:
+            return Begun.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise DataError("the file is damaged or old", source=str(path)) from error
+
+    def saved_steps(self) -> int:
+        """How many steps or updates the newest checkpoint has behind it; 0 without one."""
+        names = [path.name for path in (self.path / CHECKPOINTS).glob("step-*")]
+        return max((int(n.removeprefix("step-")) for n in names if n[5:].isdigit()), default=0)
 
     def write_config(self, json_text: str) -> None:
         """Write the stage's resolved configuration."""
@@ -186,23 +246,58 @@ class StageDir:
 
     def metrics(self) -> list[dict[str, float]]:
         """Every logged line in order: `step` and the metrics of that step."""
-        lines = (json.loads(line) for line in self._metric_lines())
-        return [{name: float(value) for name, value in line.items()} for line in lines]
+        return [self._metric(row, line) for row, line in enumerate(self._metric_lines(), start=1)]
+
+    def _metric(self, row: int, line: bytes) -> dict[str, float]:
+        try:
+            values = _METRIC_LINE.validate_json(line)
+        except ValidationError as error:
+            raise self._damaged(METRICS, row) from error
+        if "step" not in values:
+            raise self._damaged(METRICS, row)
+        return values
+
+    def _damaged(self, name: str, row: int = 0) -> DataError:
+        remedy = f"remove that {'line' if row else 'file'} to go on without it"
+        return DataError(
+            "this is not what was written there",
+            source=str(self.path / name),
+            row=row,
+            remedy="run the stage again" if self.has_finished() else remedy,
+        )
 
     def trust(self) -> TrustRecord | None:
         """What an on-policy stage found out about itself; None for other stages."""
         path = self.path / TRUST
-        return TrustRecord.model_validate_json(path.read_bytes()) if path.is_file() else None
+        try:
+            return TrustRecord.model_validate_json(path.read_bytes()) if path.is_file() else None
+        except ValidationError as error:
+            raise self._damaged(TRUST) from error
 
     def samples(self) -> list[Sample]:
         """What an on-policy stage answered to its watched prompts so far, by step."""
         path = self.path / SAMPLES
-        lines = path.read_bytes().splitlines() if path.is_file() else []
-        return [Sample.model_validate(json.loads(line)) for line in lines]
+        lines = path.read_bytes().split(b"\n") if path.is_file() else []
+        found: list[Sample] = []
+        for row, line in enumerate(filter(None, lines), start=1):
+            try:
+                found.append(Sample.model_validate(json.loads(line)))
+            except (ValueError, RecursionError) as error:
+                raise self._damaged(SAMPLES, row) from error
+        return found
+
+    def timing(self) -> Timing:
+        """What the stage took so far; nothing where that was not written down or is damaged."""
+        try:
+            return Timing.model_validate_json((self.path / TIMING).read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return Timing()
 
     def rewind(self, step: int) -> None:
         """Drop the metrics of this step and later ones: they are about to be computed again."""
-        kept = [line for line in self._metric_lines() if json.loads(line)["step"] < step]
+        lines = self._metric_lines()
+        steps = [self._metric(row, line)["step"] for row, line in enumerate(lines, start=1)]
+        kept = [line for line, at in zip(lines, steps, strict=True) if at < step]
         write_bytes(self.path / METRICS, b"".join(kept))
 
     def _metric_lines(self) -> list[bytes]:
@@ -213,10 +308,21 @@ class StageDir:
     def start_over(self) -> None:
         """An empty folder; what a finished stage made here is set aside until another finishes."""
         self._check_folder()
-        if (self.path / MANIFEST).is_file():
+        if self.has_finished():
             self._drop_aside()
             self.path.rename(self._aside.path)
         self.clear()
+
+    def give_up(self) -> None:
+        """Leave nothing of a stage that failed before it made anything, and what was there before
+        in its place."""
+        if self.has_finished() or self.saved_steps() or (self.path / METRICS).is_file():
+            return
+        if self.path.is_dir():
+            self.clear()
+            self.path.rmdir()
+        if self._aside.has_finished():
+            self._aside.path.rename(self.path)
 
     def take_back(self, fingerprint: str) -> bool:
         """Whether what was set aside has this fingerprint; then it is in its place again."""
@@ -234,7 +340,7 @@ class StageDir:
 
     def drop_leftovers(self) -> None:
         """Remove what a finished stage needs no more: checkpoints, and what it has replaced."""
-        if (self.path / MANIFEST).is_file():
+        if self.has_finished():
             shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
             self._drop_aside()
 
@@ -263,6 +369,7 @@ class StageDir:
         fingerprint: str,
         inputs: Mapping[str, str],
         summary: Mapping[str, float],
+        resumed: Sequence[str] = (),
     ) -> Manifest:
         """Hash the outputs and write the manifest, which is the last thing a stage does."""
         manifest = Manifest(
@@ -276,6 +383,7 @@ class StageDir:
             seed=seed,
             outputs={file: sha256_file(self.path / file) for file in self._outputs()},
             summary={key: float(value) for key, value in summary.items()},
+            resumed=tuple(resumed),
         )
         write_text(self.path / MANIFEST, json_line(manifest.model_dump(mode="json")) + "\n")
         self._drop_aside()
@@ -303,6 +411,23 @@ def stage_dirs(run: Path) -> list[StageDir]:
     """The folders of a run's stages that have begun, in order."""
     there = (path for path in sorted(run.glob("[0-9]*-*")) if path.is_dir())
     return [StageDir(path) for path in there if _STAGE_FOLDER.fullmatch(path.name)]
+
+
+def check_path(path: Path) -> None:
+    """Refuse a file or folder of a finished stage that is not what the stage wrote there.
+
+    What lies elsewhere is nobody's but the user's.
+    """
+    for parent in (path.absolute(), *path.absolute().parents):
+        stage = StageDir(parent)
+        if not stage.has_finished() or not _STAGE_FOLDER.fullmatch(parent.name):
+            continue
+        try:
+            stage.manifest()
+        except DataError:  # a file of this name that another tool wrote
+            continue
+        below = path.absolute().relative_to(parent).as_posix()
+        stage.checked("" if below == "." else below)
 
 
 class RunDir:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from palate.config.common import KlConfig
 from palate.records import Prompt, PromptId
 from palate.records.sample import Sample
+from palate.store.errors import DataError
 from palate.store.runs import (
     CONFIG,
     MANIFEST,
@@ -131,7 +132,7 @@ def _stage(path: Path, written: tuple[Written, ...]) -> StageView:
     """What a stage wrote; read again when a file has changed."""
     try:
         return _read_stage(StageDir(path))
-    except ValueError as error:  # a damaged file of one stage does not hide the others
+    except (ValueError, DataError) as error:  # a damaged file of one stage does not hide the others
         ended, alarm = _finished(StageDir(path)), _unreadable(path, error)
         return StageView(name=path.name, finished=ended, step=0, curves=(), alarms=(alarm,))
 
@@ -140,7 +141,7 @@ def _finished(folder: StageDir) -> bool:
     return folder.written(MANIFEST).size > 0
 
 
-def _unreadable(path: Path, error: ValueError) -> "Finding":
+def _unreadable(path: Path, error: Exception) -> "Finding":
     from palate.evaluation.findings import Finding
 
     return Finding(

@@ -19,6 +19,7 @@ from palate.config.exchange import Format
 from palate.config.load import load_recipe, load_stage
 from palate.config.stages import STAGES
 from palate.store.errors import DataError
+from palate.store.runs import RunDir, StageDir
 
 RECIPE = '[sft]\nmodel = "base"\nepochs = 3\n[ppo]\nreward = "r.py:f"\n'
 
@@ -269,3 +270,53 @@ def test_ctrl_c_ends_a_process_with_the_promise_to_resume() -> None:
         130,
         "interrupted; run the same command again to resume\n",
     )
+
+
+LIGHT = """
+import sys
+sys.argv = ["palate", *sys.argv[1:]]
+from palate.cli.main import main
+try:
+    main()
+finally:
+    heavy = {"torch", "transformers", "datasets"} & set(sys.modules)
+    assert not heavy, heavy
+"""
+
+
+def light(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command that ends before torch is imported."""
+    command = [sys.executable, "-c", LIGHT, *words]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+    assert "Traceback" not in result.stderr, result.stderr
+    return result
+
+
+def finished_stage(run: Path) -> StageDir:
+    stage = StageDir(run / "01-sft")
+    stage.write_config("{}")
+    stage.write_text("model/weights", "weights")
+    stage.finish(stage="sft", name="sft", seed=0, fingerprint="", inputs={}, summary={})
+    return stage
+
+
+def test_what_needs_no_torch_is_refused_before_it_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text('{"prompt": "q", "chosen": "a", "rejected": "b"}\n')
+    run = tmp_path / "runs" / "run"
+    stage = finished_stage(run)
+    with RunDir(tmp_path / "runs", "run").lock():
+        result = light(tmp_path, "dpo", "data=data.jsonl")
+    assert (result.returncode, "is writing run" in result.stderr) == (1, True)
+    result = light(tmp_path, "dpo", "model=@sfd", "data=data.jsonl")
+    assert result.returncode == 2
+    assert "@sfd: no such stage has finished here. Remedy: finished stages: @sft" in result.stderr
+    (stage.path / "model" / "weights").write_text("Weights")
+    result = light(tmp_path, "dpo", "data=data.jsonl")
+    assert result.returncode == 2
+    assert "model/weights is not what stage 'sft' wrote" in result.stderr
+    (tmp_path / "file").write_text("")
+    result = light(tmp_path, "dpo", "data=data.jsonl", "--root", "file")
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    result = light(tmp_path, "dpo", "--restart", "--resume")
+    assert (result.returncode, "give one of them" in result.stderr) == (2, True)
+    assert sorted(path.name for path in run.iterdir()) == [".lock", "01-sft"]

@@ -91,8 +91,6 @@ def _policy(name: str, rng: np.random.Generator, baseline: dict[str, np.ndarray]
         distinct_2=distinct_n(tokens, 2),
         repetition=float(np.mean([repetition(ids) for ids in tokens])),
         eos_rate=0.985,
-        seconds=0.0 if name == "sft" else 95.0 + 60 * gain,
-        peak_memory_mib=0.0 if name == "sft" else 800 + 300 * gain,
         rows=tuple(
             RowResult(
                 name=row, value=min(0.98, 0.42 + 0.06 * i + 0.34 * gain - 0.03 * i * gain), n=N

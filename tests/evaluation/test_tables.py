@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from palate.evaluation.results import Evaluation
-from palate.evaluation.tables import headers, summary_rows, summary_table
+from palate.evaluation.tables import StageCost, headers, summary_rows, summary_table
 
 
 def test_every_row_has_a_cell_for_every_header(evaluation: Evaluation):
@@ -11,6 +11,13 @@ def test_every_row_has_a_cell_for_every_header(evaluation: Evaluation):
     assert [row.name for row in rows] == ["sft", "best-of-16", "dpo", "grpo", "ppo"]
     assert {len(row.cells) for row in rows} == {len(headers(evaluation))}
     assert [row.is_baseline for row in rows] == [True, False, False, False, False]
+
+
+def test_time_and_memory_are_those_of_the_stage_that_made_the_policy(evaluation: Evaluation):
+    took = StageCost(name="grpo", stage="grpo", seconds=95.0, peak_memory_mib=812)
+    rows = {row.name: row.cells[-2:] for row in summary_rows(evaluation, [took])}
+    assert rows["grpo"] == ("1 min 35 s", "812 MiB")
+    assert rows["ppo"] == rows["best-of-16"] == ("-", "-")
 
 
 def test_the_baseline_is_not_compared_with_itself(evaluation: Evaluation):

@@ -235,23 +235,12 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(finished, t
     for path in sorted((finished / "runs" / "tiny").rglob("*")):
         if path.name in ("metrics.jsonl", "model.safetensors", "evaluation.json", "held_out.json"):
             twin = tmp_path / path.relative_to(finished)
-            if path.name == "evaluation.json":
-                assert timeless(path) == timeless(twin)
-            else:
-                assert path.read_bytes() == twin.read_bytes(), path
+            assert path.read_bytes() == twin.read_bytes(), path
     other = tmp_path / "other"
     other.mkdir()
     run(other, ("seed=4",))
     mine = (stage(finished, "ppo") / "metrics.jsonl").read_text()
     assert mine != (stage(other, "ppo") / "metrics.jsonl").read_text()
-
-
-def timeless(path: Path) -> dict:
-    evaluation = json.loads(path.read_text())
-    for policy in evaluation["policies"]:
-        policy.pop("seconds")
-        policy.pop("peak_memory_mib")
-    return evaluation
 
 
 @pytest.mark.slow
@@ -281,7 +270,7 @@ def test_a_mistake_takes_no_finished_stage_away(finished):
     before = (stage(finished, "grpo") / "metrics.jsonl").read_bytes()
     with pytest.raises(DataError, match="no such file"):
         run(finished, ("grpo.prompts=prmpts.jsonl",))
-    assert not (stage(finished, "grpo") / "manifest.json").is_file()
+    assert (stage(finished, "grpo") / "manifest.json").is_file()
     printed = run(finished)
     assert printed.count("finished before, skipped") == len(
         load_recipe(finished / "tiny.toml").stages

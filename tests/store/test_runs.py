@@ -15,12 +15,13 @@ import pytest
 import palate
 from palate.records import user_prompt
 from palate.store.errors import DataError
+from palate.store.origin import fingerprint
 from palate.store.runs import (
     RunDir,
     RunLocked,
     StageDir,
+    check_path,
     code_version,
-    fingerprint,
     source_hash,
 )
 
@@ -320,3 +321,72 @@ def test_two_processes_cannot_write_one_run_and_a_killed_one_frees_it(tmp_path):
         pytest.fail("the lock was given twice")
     with run.lock():
         pass
+
+
+def test_what_a_damaged_stage_made_is_no_input_of_another(stage):
+    finish(stage)
+    stage.content_hash()
+    weights = stage.path / "model" / "weights"
+    weights.write_text("Weights")
+    (stage.path / "groups.jsonl").unlink()
+    for read in (stage.content_hash, stage.checked):
+        with pytest.raises(DataError) as refused:
+            read()
+        assert str(refused.value) == (
+            f"{stage.path}: groups.jsonl is not what stage 'sft' wrote (nor 1 more). Remedy: run "
+            "sft again, or copy the files elsewhere and name them there if they are what you want"
+        )
+    with pytest.raises(DataError, match="model/weights is not what"):
+        stage.checked("model")
+    stage.checked("evaluation.json")
+
+
+def test_a_path_into_a_run_is_checked_and_no_other_path_is(stage, tmp_path, monkeypatch):
+    finish(stage)
+    model = stage.path / "model"
+    check_path(model)
+    (model / "weights").write_text("Weights")
+    for inside in (model, model / "weights", stage.path):
+        with pytest.raises(DataError, match="model/weights is not what stage 'sft' wrote"):
+            check_path(inside)
+    monkeypatch.chdir(stage.path)
+    with pytest.raises(DataError, match="model/weights is not what"):
+        check_path(Path("model"))
+    check_path(stage.path / "groups.jsonl")
+    shutil.copytree(model, tmp_path / "elsewhere")
+    check_path(tmp_path / "elsewhere")
+    other = tmp_path / "01-other"
+    other.mkdir()
+    (other / "manifest.json").write_text('{"files": []}')
+    check_path(other)
+
+
+METRIC_LINES = [b"{", b"\xff", b"[]", b'{"kl": 1.0}', b'{"step": "x"}', b"[" * 9999, b"1"]
+
+
+@pytest.mark.parametrize("line", METRIC_LINES)
+def test_a_damaged_line_is_named_with_its_file_and_what_to_do(stage, line):
+    stage.log(0, {"kl": 0.1})
+    with (stage.path / "metrics.jsonl").open("ab") as file:
+        file.write(line + b"\n")
+    for read in (stage.metrics, lambda: stage.rewind(1)):
+        with pytest.raises(DataError, match=r"metrics.jsonl, row 2: .*remove that line to go on"):
+            read()
+    (stage.path / "samples.jsonl").write_bytes(line + b"\n")
+    with pytest.raises(DataError, match=r"samples.jsonl, row 1: .*remove that line to go on"):
+        stage.samples()
+    (stage.path / "trust.json").write_bytes(line)
+    with pytest.raises(DataError, match=r"trust.json: .*remove that file to go on"):
+        stage.trust()
+    stage.write_config("{}")
+    finish_again(stage)
+    with pytest.raises(DataError, match=r"metrics.jsonl, row 2: .*run the stage again"):
+        stage.metrics()
+
+
+@pytest.mark.parametrize("text", [b"", b'{"seconds": 3', b"\xff", b"[]", b'{"seconds": "x"}'])
+def test_damaged_times_are_dropped(stage, text):
+    stage.write_text("timing.json", '{"seconds": 3.0, "peak_memory_mib": 5.0, "host": "a"}')
+    assert (stage.timing().seconds, stage.timing().peak_memory_mib) == (3.0, 5.0)
+    (stage.path / "timing.json").write_bytes(text)
+    assert stage.timing().seconds == 0

@@ -33,8 +33,9 @@ from palate.stages.doctor.verdicts import (
 )
 from palate.stages.memory import Memory
 from palate.stages.pipeline import input_hashes, skips_bad_rows
-from palate.store.errors import Skipped, refuse
-from palate.store.runs import RunDir, StageDir, code_version, fingerprint
+from palate.store.errors import DataError, Skipped, refuse
+from palate.store.origin import fingerprint
+from palate.store.runs import RunDir, StageDir, code_version
 
 _TIGHT = 0.8  # of free memory: predictions are off by 15 %, and responses may grow
 
@@ -96,7 +97,12 @@ def _recipe(recipe: Recipe, visit: Visit, *, root: Path, scratch: Path) -> None:
         here = StageDir(scratch / there.name)
         context = contexts[name] = _context(recipe, name, here, artifacts, root=root)
         title = name if name == config.stage else f"{name} ({config.stage})"
-        if StageDir(there).is_finished(_mark(config, context, finished)):
+        try:
+            mark = _mark(config, context, finished)
+        except DataError as error:
+            visit.hear(title, _refused(error))
+            continue
+        if StageDir(there).is_finished(mark):
             finished[name] = artifacts[name] = there
             visit.hear(title, _skipped(there))
             continue
@@ -131,6 +137,10 @@ def _mark(config: AnyStageConfig, context: StageContext, finished: Mapping[str, 
     """The fingerprint under which a run would look for the finished stage."""
     inputs = input_hashes(config, finished, context.store_url)
     return fingerprint(config.stage, resolved_json(config), inputs, context.seed, code_version())
+
+
+def _refused(error: DataError) -> Exam[None]:
+    yield problem(f"{error.source}: {error.problem}", error.remedy)
 
 
 def _skipped(folder: Path) -> Exam[None]:
