@@ -185,15 +185,11 @@ def run_one(
         code_version=code_version(),
     )
 
-    def say(text: str) -> None:
-        line = Text.assemble((f"{name:<{NAME_WIDTH}}", "bold"), f" {text}")
-        console.print(line, soft_wrap=True, highlight=False)
-
     try:
         unit = "step" if isinstance(config, AnyOnPolicyConfig) else "update"
-        begun = taken_up(folder, origin, onward, unit=unit, say=say)
+        begun = taken_up(folder, origin, onward, unit=unit, say=Speaker(name, console))
         if begun is None:
-            say("finished before, skipped")
+            console.print(f"[bold]{name:<{NAME_WIDTH}}[/] finished before, skipped")
             return
         make(name, config, folder, begun, artifacts, store_url=store_url, console=console)
     except BaseException:
