@@ -38,10 +38,13 @@ _NOT_THE_BACKBONE = {
     "label2id",
     "num_labels",
     "palate_center",
+    "partial_rotary_factor",
     "problem_type",
+    "rope_local_base_freq",
+    "rope_theta",
     "transformers_version",
 }
-"""Keys of a transformers configuration that hidden states do not depend on."""
+"""Keys of a configuration that hidden states do not depend on, or that others repeat."""
 
 
 def add_adapter(
@@ -200,17 +203,38 @@ def _inject(network: PreTrainedModel, config: peft.LoraConfig, *, name: str, see
 
 
 def _peft_config(network: PreTrainedModel, lora: LoraConfig) -> peft.LoraConfig:
-    everything = lora.targets == "all-linear"
-    named = [target.strip() for target in lora.targets.split(",")]
+    linear = _linear_layers(network)
+    targets = [target.strip() for target in lora.targets.split(",")]
+    if lora.targets == "all-linear":
+        targets = linear
+    for key, part in network.named_modules():
+        aimed = any(key == target or key.endswith(f".{target}") for target in targets)
+        if aimed and not isinstance(part, nn.Linear | Conv1D | LoraLayer):
+            raise ValueError(
+                f"adapters go on linear layers, and {key} is none: set lora.targets to some of "
+                f"{', '.join(linear)}"
+            )
     return peft.LoraConfig(
         r=lora.rank,
         lora_alpha=cast("int", lora.alpha),  # PEFT divides it by the rank and nothing else
-        target_modules=lora.targets if everything else named,
-        # PEFT leaves a `score` head out of all-linear only when told the task.
+        target_modules=targets,
         task_type="SEQ_CLS" if hasattr(network, "score") else "CAUSAL_LM",
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in network.modules()),
         base_model_name_or_path=network.name_or_path,
     )
+
+
+def _linear_layers(network: PreTrainedModel) -> list[str]:
+    """The linear layers below the head, by the last part of their names where that is enough.
+
+    Unlike PEFT's `all-linear`, neither fused experts nor routers, which are no linear layers.
+    """
+    named = dict(cast("PreTrainedModel", network.base_model).named_modules())
+    linear = {name for name, part in named.items() if isinstance(part, nn.Linear | Conv1D)}
+    linear |= {name for name, part in named.items() if isinstance(part, LoraLinear)}
+    inside = {name for name in linear if ".base_layer" not in name and ".lora_" not in name}
+    others = {name.rpartition(".")[2] for name in named if name not in linear}
+    return sorted({last if (last := n.rpartition(".")[2]) not in others else n for n in inside})
 
 
 def _named_layers(network: nn.Module) -> dict[str, LoraLinear]:

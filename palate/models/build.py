@@ -239,8 +239,18 @@ def build_causal_lm(
     _check_reloads(config, tokenizer)
     with seeded(seed):
         network = AutoModelForCausalLM.from_config(config)
+    check_backbone(network)
     network.generation_config = sampling_defaults(tokenizer, eos_ids_of(config))
     return network.eval()
+
+
+def check_backbone(network: PreTrainedModel) -> None:
+    """Raise for a causal language model that does not name its part below the vocabulary."""
+    if network.base_model is network:
+        raise ValueError(
+            f"palate cannot train {network.config.model_type}: transformers does not tell its "
+            "backbone from its head"
+        )
 
 
 def _check_reloads(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -209,7 +209,12 @@ def supports_tree(network: PreTrainedModel) -> Support:
         for layout in ("rows", "tree")
     )
     with torch.no_grad(), evaluating(network):
-        expected = hidden_of(network, rows)
+        try:
+            expected = hidden_of(network, rows)
+        except Exception as error:  # whatever an architecture needs that palate does not give
+            raise ValueError(
+                f"palate cannot run {type(network).__name__} ({type(error).__name__}: {error})"
+            ) from error
         if network.get_output_embeddings() is not None:
             _check_logits(network, rows, expected)
         try:

@@ -4,6 +4,7 @@ transformers reads them; here is what it needs to be told, and how text was spli
 which for many files it does not rebuild.
 """
 
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -11,7 +12,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from tokenizers import pre_tokenizers
+from tokenizers import Tokenizer, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, TokenizersBackend
 
 from palate.models.names import GGUF
@@ -68,21 +69,29 @@ def dequantized() -> Iterator[dict[str, Any]]:
         yield {"quantization_config": GgufConfig(dequantize=True)}
 
 
-def split_as_trained(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
-    """Let a GGUF file's tokenizer split text by the file's own rule, or refuse what is unknown."""
+def as_in_file(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
+    """Let the tokenizer of a GGUF file have the file's tokens and split text by the file's rule.
+
+    transformers adds GPT-2's `<|endoftext|>` to every vocabulary that has none, with an id beyond
+    the embeddings. A rule that is unknown is refused.
+    """
     from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
     from transformers.integrations.gguf.reader import read_gguf_metadata
 
-    metadata, _ = read_gguf_metadata(source)
+    metadata, _ = read_gguf_metadata(source, ("tokenizer.ggml.tokens",))
     rule = metadata.get("tokenizer.ggml.pre", "gpt-2")
-    if metadata.get("tokenizer.ggml.model") != "gpt2" or rule in GGUF_PRE_TOKENIZER_SPLITS:
+    if metadata.get("tokenizer.ggml.model") != "gpt2":
         return
+    backend = cast("TokenizersBackend", tokenizer)
+    plain = json.loads(backend.backend_tokenizer.to_str())
+    known = len(metadata["tokenizer.ggml.tokens"])
+    plain["added_tokens"] = [token for token in plain["added_tokens"] if token["id"] < known]
+    backend._tokenizer = Tokenizer.from_str(json.dumps(plain))
     if rule in _SINGLE_DIGITS:
-        backend = cast("TokenizersBackend", tokenizer).backend_tokenizer
-        backend.pre_tokenizer = pre_tokenizers.Sequence(
+        backend.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
         )
-    elif rule not in _AS_GPT2:
+    elif rule not in _AS_GPT2 | set(GGUF_PRE_TOKENIZER_SPLITS):
         raise DataError(
             f"its tokenizer splits text by the rule {rule!r}, which palate does not know",
             source=source,

@@ -1,16 +1,16 @@
 """Policies in and out of folders in the plain Hugging Face format."""
 
 import copy
+import json
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
 import torch
-from peft import PeftConfig, PeftModel
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
@@ -22,21 +22,31 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils.peft_utils import find_adapter_config_file
 
 from palate.config.common import PromptConfig
 from palate.models.adapters import adapter_names, merged_state, save_adapter
 from palate.models.attention import products_for
-from palate.models.build import eos_ids_of, sampling_defaults, seeded, without_dropout
-from palate.models.gguf import NEEDED, dequantized, place_of, split_as_trained
+from palate.models.build import (
+    check_backbone,
+    eos_ids_of,
+    sampling_defaults,
+    seeded,
+    without_dropout,
+)
+from palate.models.gguf import NEEDED, as_in_file, dequantized, place_of
+from palate.models.merging import base_of, has_tokenizer, merged
 from palate.models.names import GGUF, PACKAGE, resolved
 from palate.models.precision import has_fast_bf16
+from palate.models.spelling import older_keys
 from palate.models.tokens import Encoder, special_ids
 from palate.store.errors import DataError
-from palate.store.files import system_errors, temporary_beside
+from palate.store.files import system_errors, temporary_beside, write_text
 
 ADAPTER = "adapter"
 """The folder, inside a saved model's, of the adapter by itself."""
+
+_HEAD = "score.weight"
+"""The weights that a reward model has and a policy does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +72,19 @@ def encoder_of(
 
 
 def context_of(network: PreTrainedModel) -> int | None:
-    """The longest sequence in tokens that the positions allow; None without such a limit."""
+    """The longest sequence in tokens that the positions allow; None without such a limit.
+
+    Where rotary frequencies change with the longest sequence of a batch (LongRoPE, dynamic NTK), it
+    is the length up to which they do not: beyond, scores would depend on neighbors.
+    """
+    config = network.config.get_text_config()
     # Absent from architectures without positions (ALiBi, state-space).
-    return getattr(network.config.get_text_config(), "max_position_embeddings", None)
+    limit = getattr(config, "max_position_embeddings", None)
+    rope = getattr(config, "rope_parameters", None) or {}
+    parts = [part for part in rope.values() if isinstance(part, dict)] or [rope]
+    changing = [part for part in parts if part.get("rope_type") in ("longrope", "dynamic")]
+    originals = (part.get("original_max_position_embeddings") for part in changing)
+    return min((original for original in originals if original), default=limit)
 
 
 def declared_eos_ids(network: PreTrainedModel) -> frozenset[int]:
@@ -82,22 +102,21 @@ def load_policy(source: str, *, device: torch.device | str = "cpu") -> LoadedMod
     that it is also the reference that training starts from. `generate` samples from the model's
     own distribution. Code from the Hub never runs.
     """
-    name, source = source, resolved(source)
-    if source.endswith(GGUF):
-        network = load_network(AutoModelForCausalLM, source)
-        network.name_or_path = name if name.startswith(PACKAGE) else source
-        tokenizer_source = source
-    elif find_adapter_config_file(source) is None:
-        network = load_network(AutoModelForCausalLM, source)
-        tokenizer_source = source
+    named, source = source, resolved(source)
+    with reading(source):
+        base = base_of(source)
+    tokenizer_source = source
+    if base:
+        network = load_network(AutoModelForCausalLM, resolved(base))
+        with reading(source):
+            network = merged(network, source)
+            tokenizer_source = source if has_tokenizer(source) else resolved(base)
     else:
-        base = resolved(str(PeftConfig.from_pretrained(source).base_model_name_or_path))
-        with seeded(0):  # PEFT draws weights before it reads them
-            network = PeftModel.from_pretrained(load_network(AutoModelForCausalLM, base), source)
-        network = network.merge_and_unload().requires_grad_(True)
-        own = Path(source, "tokenizer_config.json").is_file()
-        tokenizer_source = source if own else base
+        network = load_network(AutoModelForCausalLM, source)
+    if named.startswith(PACKAGE):
+        network.name_or_path = named  # the name that holds on other machines too
     tokenizer = read_tokenizer(tokenizer_source)
+    check_vocabulary(network, tokenizer, source)
     eos = special_ids(tokenizer).eos
     if ends := declared_eos_ids(network) or ({eos} if eos is not None else set()):
         network.generation_config = sampling_defaults(tokenizer, ends)
@@ -135,32 +154,84 @@ def load_network(
     kind: type[AutoModelForCausalLM | AutoModelForSequenceClassification], source: str
 ) -> PreTrainedModel:
     """The network of a source as one kind; raises when the checkpoint lacks some of its weights."""
+    config = read_config(source)
     with reading(source), place_of(source) as place, seeded(0):
-        config = AutoConfig.from_pretrained(place.name, trust_remote_code=False, **place.keywords)
-        with dequantized() if place.keywords else nullcontext({}) as weights:
+        kept = dequantized() if place.keywords else nullcontext({})
+        with kept as weights:
             loaded = kind.from_pretrained(
                 place.name,
                 config=without_dropout(config),
                 dtype=torch.float32,
                 trust_remote_code=False,
+                use_safetensors=True,
                 output_loading_info=True,
                 **place.keywords,
                 **weights,
             )
     network, info = cast("tuple[PreTrainedModel, dict[str, Collection[str]]]", loaded)
+    network.name_or_path = source
     missing = sorted(info["missing_keys"])
     # With tied embeddings a reward model's backbone would pass for a policy.
-    surplus = sorted({"score.weight"} & set(info["unexpected_keys"]))
-    if missing or surplus:
-        problem = f"lacks {missing[0]}" if missing else f"has {surplus[0]}"
-        raise ValueError(f"{source} is not a {type(network).__name__}: it {problem}")
+    is_reward = _HEAD in info["unexpected_keys"]
+    if missing or is_reward:
+        raise DataError(
+            _another_kind(is_reward, missing, type(network).__name__),
+            source=source,
+            remedy="name a policy where responses are written, a reward model where they are "
+            "scored",
+        )
+    check_backbone(network)
     return network
 
 
+def _another_kind(is_reward: bool, missing: list[str], wanted: str) -> str:
+    if is_reward:
+        return "this is a reward model, and a policy is wanted here"
+    if missing == [_HEAD]:
+        return "this is a policy, and a reward model is wanted here"
+    return f"is not a {wanted}: it lacks {missing[0]}"
+
+
+def check_vocabulary(
+    network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: str
+) -> None:
+    """Raise if the tokenizer has a token that the network has no embedding for."""
+    rows = cast("nn.Embedding", network.get_input_embeddings()).num_embeddings
+    beyond = {number: token for token, number in tokenizer.get_vocab().items() if number >= rows}
+    if beyond:
+        first = min(beyond)
+        raise DataError(
+            f"the tokenizer has the token {beyond[first]!r} (id {first}), and the network has "
+            f"embeddings for {rows} tokens only",
+            source=source,
+            remedy="resize the network (resize_token_embeddings(len(tokenizer))) and save both, "
+            "or give the tokenizer that the network was trained with",
+        )
+
+
 def read_config(source: str) -> PreTrainedConfig:
-    """The configuration of a resolved model."""
+    """The configuration of a resolved model; raises for weights that palate does not read."""
     with reading(source), place_of(source) as place:
-        return AutoConfig.from_pretrained(place.name, trust_remote_code=False, **place.keywords)
+        config = AutoConfig.from_pretrained(place.name, trust_remote_code=False, **place.keywords)
+    quantization = getattr(config, "quantization_config", None)
+    if quantization:
+        kind = dict(quantization).get("quant_method", "an unknown method")
+        raise DataError(
+            f"the weights are quantized ({kind}), and palate trains fp32 weights",
+            source=source,
+            remedy="give the model that was not quantized",
+        )
+    folder = Path(source)
+    if folder.is_dir() and not any(folder.glob("*.safetensors")):
+        pickles = sorted(f.name for kind in ("*.bin", "*.pt", "*.pth") for f in folder.glob(kind))
+        raise DataError(
+            f"no weights in *.safetensors, and palate reads no pickles ({pickles[0]})"
+            if pickles
+            else "the folder has no weights (*.safetensors)",
+            source=source,
+            remedy="write the model with save_pretrained of transformers, or fetch it again",
+        )
+    return config
 
 
 def read_tokenizer(source: str) -> PreTrainedTokenizerBase:
@@ -170,7 +241,7 @@ def read_tokenizer(source: str) -> PreTrainedTokenizerBase:
             place.name, trust_remote_code=False, **place.keywords
         )
         if place.keywords:
-            split_as_trained(tokenizer, source)
+            as_in_file(tokenizer, source)
     return tokenizer
 
 
@@ -204,7 +275,10 @@ def reading(source: str) -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(". ")
+    first, _, rest = str(error).strip().partition("\n")
+    if first.endswith(":"):
+        first += f" {rest.strip().partition(chr(10))[0]}"
+    return first.rstrip(". ")
 
 
 def unreadable(source: str, error: OSError) -> DataError:
@@ -219,7 +293,8 @@ def unreadable(source: str, error: OSError) -> DataError:
     return DataError(
         f"no folder with a model, and not found on the Hub either ({problem})",
         source=source,
-        remedy="give the folder of a model, or the Hub name of one that you may read and reach",
+        remedy="give the folder of a model, or the Hub name of one that you may read and reach; "
+        "HF_HUB_OFFLINE=1 takes what was fetched before and asks nobody",
     )
 
 
@@ -245,10 +320,26 @@ def write_network(
     replaced: Iterable[tuple[str, torch.Tensor]] = (),
 ) -> None:
     """Write weights (an adapter merged, some tensors replaced) and a configuration."""
-    merged = merged_state(network, adapter) if adapter_names(network) else network.state_dict()
-    network.save_pretrained(folder, state_dict=merged | dict(replaced))
+    adapted = adapter_names(network)
+    state = merged_state(network, adapter) if adapted else network.state_dict()
+    state |= dict(replaced)
+    config = copy.deepcopy(config)
     config.architectures = [type(network).__name__]
+    if _has_own_head(network, state):
+        config.tie_word_embeddings = config.get_text_config().tie_word_embeddings = False
+    network.save_pretrained(folder, state_dict=state)  # which empties the state
     config.save_pretrained(folder)
+    path = folder / "config.json"
+    keys = json.loads(path.read_text(encoding="utf-8")) | older_keys(config.get_text_config())
+    write_text(path, json.dumps(keys, indent=2, sort_keys=True) + "\n")
+
+
+def _has_own_head(network: PreTrainedModel, state: Mapping[str, torch.Tensor]) -> bool:
+    """Whether the output projection is another matrix than the token embeddings."""
+    parts = (network.get_input_embeddings(), network.get_output_embeddings())
+    names = [f"{name}.weight" for name, part in network.named_modules() if part in parts]
+    first, *others = [state[name] for name in names if name in state]
+    return any(not torch.equal(first, other) for other in others)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from palate.models.adapters import (
 from palate.models.build import eos_field, seeded
 from palate.models.load import (
     ADAPTER,
+    check_vocabulary,
     declared_eos_ids,
     encoder_of,
     load_network,
@@ -156,6 +157,7 @@ def load_reward(source: str, *, device: torch.device | str = "cpu") -> LoadedRew
             "a reward model has one `score` per token"
         )
     tokenizer = read_tokenizer(source)
+    check_vocabulary(network, tokenizer, source)
     return LoadedReward(
         network=placed(network, device),
         head=network.get_submodule("score"),

@@ -21,11 +21,14 @@ _HEADLINES = (
 
 
 def quiet_libraries() -> None:
-    """Progress is palate's own: libraries show no bars beside it."""
+    """Progress and errors are palate's own: libraries show no bars and warnings beside them."""
     import datasets
+    import huggingface_hub
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    huggingface_hub.utils.logging.set_verbosity_error()
     datasets.disable_progress_bars()
 
 

@@ -120,6 +120,13 @@ def test_a_file_brings_its_template_and_the_ids_that_end_an_answer(file):
     )
 
 
+def test_the_tokenizer_has_the_tokens_of_the_file_and_no_others(file):
+    tokenizer = load_policy(str(file)).tokenizer
+    assert len(tokenizer) == len(TOKENS)
+    assert sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get) == TOKENS
+    assert len(tokenizer("<|endoftext|>")["input_ids"]) == len("<|endoftext|>")
+
+
 def test_text_is_split_by_the_rule_of_the_file(tmp_path, file):
     def tokens(path: Path) -> list[str]:
         tokenizer = load_policy(str(path)).tokenizer

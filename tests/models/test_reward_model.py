@@ -30,6 +30,7 @@ from palate.models.reward_model import (
     share_backbone,
 )
 from palate.models.roles import PolicyRole, RewardRole
+from palate.store.errors import DataError
 
 TOKENIZER = train_tokenizer(["Two lattes are 13.50 please."] * 20, vocabulary=300, chat="palate")
 TYPES = ["llama", "gpt2", "qwen3", "gemma2"]
@@ -191,9 +192,9 @@ def test_a_reward_adapter_is_saved_merged_and_the_head_trains_with_it(tmp_path):
 def test_policies_and_reward_models_are_not_taken_for_one_another(tmp_path):
     save_policy(tiny(), TOKENIZER, tmp_path / "policy", prompt_format="chat")
     save_reward(reward_from_policy(tiny(), seed=3), TOKENIZER, tmp_path / "reward", 0.0)
-    with pytest.raises(ValueError, match=r"it lacks score\.weight"):
+    with pytest.raises(DataError, match="this is a policy, and a reward model is wanted here"):
         load_reward(str(tmp_path / "policy"))
-    with pytest.raises(ValueError, match=r"it has score\.weight"):
+    with pytest.raises(DataError, match="this is a reward model, and a policy is wanted here"):
         load_policy(str(tmp_path / "reward"))
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
-from peft import PeftConfig
 from transformers import (
     GenerationConfig,
     PreTrainedModel,
@@ -30,8 +29,17 @@ from palate.config.stages import (
     RewardConfig,
     SftConfig,
 )
-from palate.models.build import build_causal_lm, configuration, train_tokenizer
-from palate.models.load import encoder_of, load_policy, placed, read_config, read_tokenizer
+from palate.models.build import build_causal_lm, check_backbone, configuration, train_tokenizer
+from palate.models.load import (
+    check_vocabulary,
+    encoder_of,
+    load_policy,
+    placed,
+    read_config,
+    read_tokenizer,
+    reading,
+)
+from palate.models.merging import base_of, fit_vocabulary, has_tokenizer
 from palate.models.names import resolved
 from palate.models.tokens import Encoder
 from palate.stages import sources
@@ -170,14 +178,32 @@ def read_blueprint(source: str) -> Blueprint | None:
             return None
         if not any(folder.glob("*.safetensors")):
             return None
-    if (folder / "adapter_config.json").is_file():
-        base = read_blueprint(str(PeftConfig.from_pretrained(str(folder)).base_model_name_or_path))
-        return base and replace(base, source=str(folder))
-    outline = outlined(read_config(str(folder)))
-    if (folder / "generation_config.json").is_file():
-        outline.generation_config = GenerationConfig.from_pretrained(folder)
-    tokenizer = read_tokenizer(str(folder))
-    return Blueprint(outline=outline, tokenizer=tokenizer, source=str(folder))
+    name = str(folder)
+    with reading(name):
+        base = base_of(name)
+    if base:
+        start = read_blueprint(base)
+        return start and _merged(start, name)
+    config = read_config(name)
+    with reading(name):
+        outline = outlined(config)
+        if (folder / "generation_config.json").is_file():
+            outline.generation_config = GenerationConfig.from_pretrained(folder)
+    check_backbone(outline)
+    return _checked(Blueprint(outline=outline, tokenizer=read_tokenizer(name), source=name))
+
+
+def _merged(base: Blueprint, source: str) -> Blueprint:
+    """The blueprint of an adapter, which may bring more tokens and a tokenizer along."""
+    with reading(source):
+        fit_vocabulary(base.outline, source)
+        tokenizer = read_tokenizer(source) if has_tokenizer(source) else base.tokenizer
+    return _checked(replace(base, source=source, tokenizer=tokenizer))
+
+
+def _checked(blueprint: Blueprint) -> Blueprint:
+    check_vocabulary(blueprint.outline, blueprint.tokenizer, str(blueprint.source))
+    return blueprint
 
 
 def newborn(config: PretrainConfig, context: StageContext) -> Blueprint:
