@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import cache
 
 from palate.feedback.mathematics.grader import Grader
-from palate.feedback.scorers import RewardFunction
 from palate.worlds.cafe import verify_amount
 
 GRADER = Grader()
@@ -27,7 +26,7 @@ def mathematics(prompt: str, response: str, reference: str) -> float:
     return float(bool(reference) and GRADER.right(reference, response) is True)
 
 
-VERIFIERS: dict[str, RewardFunction] = {
+VERIFIERS: dict[str, Callable[[str, str, str], float]] = {
     "exact": exact,
     "contains": contains,
     "math": mathematics,

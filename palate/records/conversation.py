@@ -30,6 +30,8 @@ class Prompt(Record):
 
     `token_ids` is set only for prompts given as ids (`prompt.format = "raw"`); `reference` is the
     known right answer of a verifiable prompt and is handed to verifiers, never to the policy.
+    `extra` holds the further fields of its row as a JSON object, for reward functions; where there
+    are none it is empty, and is not written.
 
     >>> user_prompt("How much are two lattes?", reference="9.00").messages[0].role
     'user'
@@ -39,6 +41,7 @@ class Prompt(Record):
     token_ids: tuple[int, ...] = ()
     reference: str = ""
     tag: str = ""
+    extra: str = Field(default="", exclude_if=lambda extra: not extra)
 
     @model_validator(mode="after")
     def _something_is_asked(self) -> Self:
@@ -48,7 +51,7 @@ class Prompt(Record):
 
     @cached_property
     def id(self) -> PromptId:
-        """Content hash of what is asked; the reference and the tag do not change it."""
+        """Content hash of what is asked; reference, tag and further fields do not change it."""
         messages = [message.model_dump(mode="json") for message in self.messages]
         return PromptId(content_id([messages, list(self.token_ids)]))
 

@@ -1,6 +1,8 @@
 """The fields of a row as text, numbers, messages and prompts, or a `RowError` that says why not."""
 
+import json
 import math
+from collections.abc import Callable
 from typing import cast
 
 from palate.records import Message, Prompt, Role
@@ -19,6 +21,24 @@ _SHAREGPT_ROLES: dict[str, Role] = {
     "gpt": "assistant",
     "observation": "tool",
 }
+_PROMPT_FIELDS = frozenset(
+    [
+        "prompt",
+        "prompt_ids",
+        "messages",
+        "question",
+        "problem",
+        "instruction",
+        "input",
+        "history",
+        "text",
+        "system",
+        "reference",
+        "answer",
+        "tag",
+        "responses",
+    ]
+)
 _FOLLOWERS: dict[Role | None, tuple[Role, ...]] = {
     None: ("system", "user"),
     "system": ("user",),
@@ -195,6 +215,19 @@ def prompt(row: Row) -> Prompt:
 def prompt_of(turns: tuple[Message, ...], row: Row) -> Prompt:
     """A prompt of these turns with the row's reference and tag."""
     return Prompt(messages=turns, reference=_reference(row), tag=optional_text(row, "tag"))
+
+
+def with_extra(read: Callable[[Row], Prompt]) -> Callable[[Row], Prompt]:
+    """The same reader of prompts, which also keeps the fields of a row that no format knows."""
+
+    def kept(row: Row) -> Prompt:
+        further = {k: v for k, v in row.items() if k not in _PROMPT_FIELDS and v is not None}
+        if not further:
+            return read(row)
+        extra = json.dumps(further, sort_keys=True, default=str)
+        return read(row).model_copy(update={"extra": extra})
+
+    return kept
 
 
 def _reference(row: Row) -> str:

@@ -30,6 +30,7 @@ from palate.store.formats.fields import (
     optional_text,
     prompt,
     prompt_of,
+    with_extra,
 )
 from palate.store.tables import Row
 
@@ -147,7 +148,7 @@ def _label(value: object) -> bool:
 def group(row: Row) -> Group:
     """palate's own groups, or a prompt with a list of texts in `responses`."""
     own = isinstance(row.get("prompt"), dict)
-    question = validated(Prompt, row["prompt"], "prompt") if own else prompt(row)
+    question = validated(Prompt, row["prompt"], "prompt") if own else with_extra(prompt)(row)
     responses = items(row["responses"], "responses")
     return Group(
         prompt=question,

@@ -16,7 +16,7 @@ from palate.records import (
 )
 from palate.store.errors import BadRows, RowError, Skipped, parsed_rows, refuse
 from palate.store.formats import foreign, parse, preferences
-from palate.store.formats.fields import prompt, text
+from palate.store.formats.fields import prompt, text, with_extra
 from palate.store.rows import read_document, read_rows
 from palate.store.tables import Row
 
@@ -160,13 +160,13 @@ def _format_of(row: Row, formats: Sequence[Format[T]]) -> Format[T]:
 
 
 PROMPTS = (
-    Format("TRL prompts", ("prompt",), prompt),
-    Format("token prompts", ("prompt_ids",), prompt),
-    Format("conversations", ("messages",), parse.messages_prompt),
-    Format("questions", ("question",), parse.text_prompt("question")),
-    Format("problems", ("problem",), parse.text_prompt("problem")),
-    Format("Alpaca", ("instruction",), parse.instruction_prompt),
-    Format("lines of text", ("text",), parse.text_prompt("text")),
+    Format("TRL prompts", ("prompt",), with_extra(prompt)),
+    Format("token prompts", ("prompt_ids",), with_extra(prompt)),
+    Format("conversations", ("messages",), with_extra(parse.messages_prompt)),
+    Format("questions", ("question",), with_extra(parse.text_prompt("question"))),
+    Format("problems", ("problem",), with_extra(parse.text_prompt("problem"))),
+    Format("Alpaca", ("instruction",), with_extra(parse.instruction_prompt)),
+    Format("lines of text", ("text",), with_extra(parse.text_prompt("text"))),
 )
 DEMONSTRATIONS = (
     Format("conversations", ("messages",), parse.conversation_demonstration("messages")),

@@ -77,11 +77,13 @@ def record_row(record: Group | PreferenceGroup | JudgedGroup) -> Row:
 
 
 def prompt_row(prompt: Prompt) -> Row:
-    """TRL's prompt-only row (or `prompt_ids`), with `reference` and `tag` where there are any."""
+    """TRL's prompt-only row (or `prompt_ids`), with `reference`, `tag` and further fields where
+    there are any."""
     asked: Row = {"prompt": _turns(prompt.messages)}
     if prompt.token_ids:
         asked = {"prompt_ids": list(prompt.token_ids)}
-    return asked | _filled({"reference": prompt.reference, "tag": prompt.tag})
+    further: Row = json.loads(prompt.extra) if prompt.extra else {}
+    return further | asked | _filled({"reference": prompt.reference, "tag": prompt.tag})
 
 
 def demonstration_row(demonstration: Demonstration) -> Row:
