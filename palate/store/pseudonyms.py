@@ -38,6 +38,15 @@ def pseudonym(name: str, *, key: str) -> str:
     return name
 
 
+def is_pseudonym(name: str) -> bool:
+    """Whether a judge or an author is a person under a pseudonym.
+
+    >>> is_pseudonym("person:~c19b3b12082f"), is_pseudonym("person:ann")
+    (True, False)
+    """
+    return name.startswith((BY_PERSON + _MARK, BY_OWNER + _MARK))
+
+
 def called(
     group: Group, judgements: Sequence[Judgement], naming: Naming
 ) -> tuple[Group, tuple[Judgement, ...]]:

@@ -18,6 +18,7 @@ from palate.web.pages import STATIC, go_to, page
 from palate.web.routes import (
     account,
     api,
+    data,
     label,
     leaderboard,
     live,
@@ -31,6 +32,7 @@ from palate.web.routes import (
 from palate.web.routes.api import AsciiJson
 from palate.web.security import BehindTls, Front, Guard, RateLimits
 from palate.web.strings import text
+from palate.web.uploads import Uploads
 from palate.web.visitor import COOKIE, LoginNeeded, Visitor, visitor
 
 _STATUS = {
@@ -39,6 +41,7 @@ _STATUS = {
     "no_item": 404,
     "no_member": 404,
     "not_found": 404,
+    "upload_over": 404,
     "not_allowed": 403,
     "bad_form": 403,
     "too_often": 429,
@@ -62,12 +65,25 @@ def create_app(
     app.state.limits = limits or RateLimits()
     app.state.boards = Kept[leaderboard.Board]()
     app.state.reports = Kept[quality.Statistics]()
+    app.state.uploads = Uploads()
     app.add_middleware(Guard)
     if front == "tls-proxy":
         app.add_middleware(BehindTls)
     # Pages hold a token and what people send: compressing both would tell their secrets (BREACH).
     app.mount("/static", GZipMiddleware(StaticFiles(directory=STATIC)), "static")
-    for part in (account, label, own, live, review, questions, quality, leaderboard, project, run):
+    for part in (
+        account,
+        label,
+        own,
+        live,
+        review,
+        questions,
+        quality,
+        data,
+        leaderboard,
+        project,
+        run,
+    ):
         app.include_router(part.router, include_in_schema=False)
     app.include_router(api.router)
     app.add_exception_handler(Refused, _refused)

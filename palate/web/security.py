@@ -6,6 +6,7 @@ refuses the rest. Requests that change something need the page's token and have 
 
 import hashlib
 import hmac
+import re
 import secrets
 import threading
 import time
@@ -35,6 +36,9 @@ HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "Cache-Control": "no-store",
 }
+LARGEST_UPLOAD = 20_000_000
+"""Bytes of a request with a file."""
+_UPLOAD = re.compile(r"/projects/[0-9]+/data/uploads")
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
@@ -50,7 +54,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        refusal = _refusal(scope["method"], headers)
+        refusal = _refusal(scope["method"], headers, scope["path"])
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -88,14 +92,15 @@ class BehindTls:
         await self._app(scope, receive, send)
 
 
-def _refusal(method: str, headers: Headers) -> int:
+def _refusal(method: str, headers: Headers, path: str) -> int:
     """The status with which a request is refused; 0 if it is not."""
     if method in _SAFE:
         return 0
     length = headers.get("content-length")
     if length is None:
         return 411
-    if not length.isdigit() or int(length) > LARGEST_BODY:
+    largest = LARGEST_UPLOAD if _UPLOAD.fullmatch(path) else LARGEST_BODY
+    if not length.isdigit() or int(length) > largest:
         return 413
     return 0 if from_same_origin(headers) else 403
 

@@ -78,7 +78,10 @@ def limited(request: Request, limit: Limit, caller: str = "") -> None:
 async def checked_form(request: Request, anybody: Anybody) -> FormData:
     """The fields of a form that this session's page sent."""
     limited(request, "change", str(anybody.person.id) if anybody.person else "")
-    form = await request.form(max_files=0, max_fields=5000)
+    return _checked(await request.form(max_files=0, max_fields=5000), anybody)
+
+
+def _checked(form: FormData, anybody: Visitor) -> FormData:
     token = form.get("csrf")
     if not isinstance(token, str) or not same(token, anybody.csrf):
         raise Refused("bad_form")
@@ -115,6 +118,15 @@ def inside(least: Role) -> Callable[..., Inside]:
 Annotator = Annotated[Inside, Depends(inside("annotator"))]
 Reviewer = Annotated[Inside, Depends(inside("reviewer"))]
 Owner = Annotated[Inside, Depends(inside("owner"))]
+
+
+async def checked_upload(request: Request, here: Owner) -> FormData:
+    """The fields of a form with one file; of anybody but an owner it is not even read."""
+    limited(request, "change", str(here.person.id))
+    return _checked(await request.form(max_files=1, max_fields=10), here.visitor)
+
+
+Upload = Annotated[FormData, Depends(checked_upload)]
 
 
 def word(form: FormData, name: str) -> str:

@@ -273,6 +273,7 @@ PAGES = (
     "label",
     "answers",
     "questions",
+    "data",
     "disagreements",
     "disagreements/1",
     "quality",

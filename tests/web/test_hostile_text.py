@@ -1,15 +1,18 @@
 """Text that a model wrote is shown and never obeyed: in a real browser nothing of it runs, nothing
 is fetched from elsewhere, and the raw view holds the stored text to the character."""
 
+import json
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Browser
 
-from palate.records import Group, Message, Prompt, Response
+from palate.records import Answer, Group, Message, Prompt, Rating, Response, user_prompt
+from palate.store.labelling import answers, lease
 from palate.web import text
 from palate.web.difference import differences
 from palate.web.leaks import names_its_author
@@ -147,6 +150,57 @@ def test_no_payload_runs_or_calls_out_and_the_text_shown_is_the_text_stored(
         for link in links:
             assert re.match(r"https?://", link.get_attribute("href") or "http://"), link
             assert link.get_attribute("rel") == "noopener noreferrer nofollow"
+        context.close()
+
+
+def test_lists_corrections_decisions_and_previews_of_files_obey_nothing(
+    tmp_path: Path, browser: Browser
+) -> None:
+    payloads = [as_shown(payload) for payload in PAYLOADS]
+    prompt = Prompt(messages=tuple(Message(role="user", content=payload) for payload in payloads))
+    responses = tuple(Response(text=payload) for payload in payloads)
+    groups = [Group(prompt=prompt, responses=responses)]
+    groups += [
+        Group(prompt=user_prompt(payload), responses=(Response(text="a"), Response(text=payload)))
+        for payload in payloads
+        if payload.strip()
+    ]
+    file = tmp_path / "rows.jsonl"
+    rows = [*groups, *({"prompt": payload, "responses": payload} for payload in payloads)]
+    lines = [r.model_dump_json() if isinstance(r, Group) else json.dumps(r) for r in rows]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    task = {"kind": "rating", "dimensions": ["<b>x</b>"], "reasons": ["<i>y</i>"]}
+    with site(tmp_path, groups, **task) as made, served(made) as live:
+        owner = live.person("olga", "owner")
+        context = browser.new_context()
+        context.add_cookies([{"name": COOKIE, "value": live.session(owner), "url": live.address}])
+        page = context.new_page()
+        page.set_default_timeout(120_000)
+        asked: list[str] = []
+        opened: list[str] = []
+        context.on("request", lambda request: asked.append(request.url))
+        page.on("dialog", lambda dialog: (opened.append(dialog.message), dialog.dismiss()))
+        with live.desk.writing() as connection:
+            id = lease.claim(connection, PROJECT, owner, now=live.desk.clock())
+            assert id
+            note = "".join(payload for payload in payloads if len(payload) < 100)
+            fives = Rating(dimension="<b>x</b>", values=(5,) * len(payloads))
+            said = Answer(verdicts=(fives,), seconds=1, reasons=("<i>y</i>",), note=note[:9000])
+            answers.submit(connection, PROJECT, owner, id, said, revision=0, now=1)
+        here = f"{live.address}/projects/{PROJECT}"
+        paths = ("answers", f"answers/{id}", "questions", "disagreements/1", "data")
+        for path in (*paths, "questions?text=" + quote("<script>")):
+            page.goto(f"{here}/{path}")
+            assert page.evaluate("window.hacked") is None, path
+        page.goto(f"{here}/data")
+        page.set_input_files("input[type=file]", file)
+        page.get_by_role("button", name="Look at it").click()
+        page.wait_for_url("**/uploads/*")
+        assert page.evaluate("window.hacked") is None
+        assert page.locator(".alarms li").count() > 0
+        assert opened == []
+        assert [url for url in asked if not url.startswith(f"{live.address}/")] == []
+        assert page.locator("main :is(script, iframe, img, object, svg, style)").count() == 0
         context.close()
 
 

@@ -22,6 +22,7 @@ class Desk:
     """
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
+        self.url = url
         self.clock = clock
         self._engine = open_engine(url)
         if self._engine.dialect.name == "sqlite":
