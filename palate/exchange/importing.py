@@ -8,7 +8,7 @@ from typing import TypeVar
 from rich.console import Console
 
 from palate.config.exchange import Kind, OnBadRow
-from palate.records import JudgedGroup
+from palate.records import Group, JudgedGroup
 from palate.store import formats
 from palate.store.database import Store
 from palate.store.errors import BadRows, DataError, Skipped, refuse
@@ -62,6 +62,9 @@ def preview_file(source: str, *, kind: Kind, console: Console) -> None:
     console.print(f"{source}: {groups} groups of {responses} responses")
     for judge, count in judges.items():
         console.print(f"  {count} judgements of {judge}", markup=False)
+    unread = formats.unread_fields(Group if kind == "groups" else JudgedGroup, source)
+    if unread:
+        console.print(f"fields that are not read: {', '.join(unread)}", markup=False)
     if first:
         console.print(f"the first: {first.model_dump_json(exclude_defaults=True)}", markup=False)
     _report(skipped, console)

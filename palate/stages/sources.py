@@ -14,6 +14,7 @@ from palate.records import (
     PreferenceGroup,
     Prompt,
     PromptId,
+    Record,
     Unpaired,
     judge_kind,
 )
@@ -88,6 +89,13 @@ def texts(context: StageContext, source: str, field: str) -> list[str]:
     return _filled(documents, source, "text")
 
 
+def say_unread(context: StageContext, kind: type[Record], path: str) -> None:
+    """Name the fields of a file that nothing reads."""
+    unread = formats.unread_fields(kind, path)
+    if unread:
+        context.say(f"{path}: fields that are not read: {', '.join(unread)}")
+
+
 def demonstrations(context: StageContext, source: str) -> list[Demonstration]:
     """Demonstrations to imitate."""
     count = _cafe(source, "demonstrations")
@@ -95,6 +103,7 @@ def demonstrations(context: StageContext, source: str) -> list[Demonstration]:
         return cafe.demonstrations(count, seed=seed(context.seed, "demonstrations"))
     path = context.data(source, DEMONSTRATIONS)
     rows = formats.read_demonstrations(path, bad_rows=context.bad_rows)
+    say_unread(context, Demonstration, path)
     return _filled(rows, source, "demonstrations")
 
 
@@ -160,6 +169,7 @@ def _preference_rows(context: StageContext, source: str) -> Iterator[PreferenceG
     if source.startswith(PROJECT):
         return judged(context.store_url, source)
     path = context.data(source, PREFERENCES)
+    say_unread(context, PreferenceGroup, path)
     return formats.read_preferences(path, bad_rows=context.bad_rows)
 
 
@@ -185,6 +195,7 @@ def unpaired(context: StageContext, source: str) -> list[Unpaired]:
     """Single responses with a label; preferences count as one desirable and one undesirable."""
     if not source.startswith(("@", PROJECT)):
         rows = formats.read_unpaired(source, bad_rows=context.bad_rows)
+        say_unread(context, Unpaired, source)
         return _filled(rows, source, "labelled responses")
     train, _ = preferences(context, source, held_out_fraction=0.0)
     return [one for row in train for one in labelled(row)]

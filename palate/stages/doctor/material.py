@@ -17,7 +17,7 @@ from palate.config.stages import (
     SftConfig,
 )
 from palate.models.tokens import Encoder
-from palate.records import Demonstration, Group, PreferenceGroup, Prompt, Unpaired
+from palate.records import Demonstration, Group, PreferenceGroup, Prompt, Record, Unpaired
 from palate.stages import sources
 from palate.stages.context import CORPUS, DEMONSTRATIONS, GROUPS, PREFERENCES, PROMPTS
 from palate.stages.doctor.blueprints import Case
@@ -73,10 +73,22 @@ def present(parts: Sequence[str], file: str, read: Reader[object], case: Case) -
                 complete = False
             case "here" if not part.startswith("cafe:"):
                 bad = yield from unreadable(case.context.data(part, file), read, case)
+                unread = _unread(case.context.data(part, file), file)
+                if unread:
+                    yield ok(f"{part}: fields that are not read: {', '.join(unread)}")
                 complete = complete and not bad
             case _:
                 pass
     return complete
+
+
+def _unread(path: str, file: str) -> list[str]:
+    """Fields that nobody reads in a file of that name; those of documents are the user's own."""
+    kinds: dict[str, type[Record]] = {
+        DEMONSTRATIONS: Demonstration,
+        PREFERENCES: PreferenceGroup,
+    }
+    return formats.unread_fields(kinds[file], path) if file in kinds else []
 
 
 def unreadable(path: str, read: Reader[object], case: Case) -> Exam[int]:

@@ -18,6 +18,7 @@ from palate.store.formats.read import (
     read_texts,
     read_unpaired,
     row_of,
+    unread_fields,
 )
 from palate.store.formats.split import split_by_prompt
 from palate.store.formats.write import (
@@ -61,5 +62,6 @@ __all__ = [
     "split_by_prompt",
     "ultrafeedback_rows",
     "unpaired_row",
+    "unread_fields",
     "write_rows",
 ]

@@ -33,6 +33,7 @@ _PROMPT_FIELDS = frozenset(
         "history",
         "text",
         "system",
+        "system_prompt",
         "reference",
         "answer",
         "tag",
@@ -115,7 +116,56 @@ def messages(value: object, field: str) -> tuple[Message, ...]:
     )
 
 
+_CALLS = "write calls into the content, as the model writes them, or leave the row out"
+_THOUGHTS = "write the thought into the content before the answer, as the model writes it"
+_TURN_CONTENT = {
+    "tool_calls": _CALLS,
+    "function_call": _CALLS,
+    "reasoning_content": _THOUGHTS,
+    "reasoning": _THOUGHTS,
+    "thinking": _THOUGHTS,
+}
+_ROW_CONTENT = {
+    "tools": "describe tools in the system turn, as the model reads them, or leave the row out",
+    "functions": "describe tools in the system turn, as the model reads them",
+    "images": "leave rows with pictures out",
+    "image": "leave rows with pictures out",
+    "videos": "leave rows with videos out",
+    "audios": "leave rows with sound out",
+    "chat_template_kwargs": "give the tokenizer a chat_template that has these settings",
+}
+_EMPTY: tuple[object, ...] = (None, "", "[]", "{}", [], {})
+
+
+def nothing_lost(row: Row, names: dict[str, str] = _ROW_CONTENT, field: str = "") -> Row:
+    """The row, if it holds none of the fields whose content training would have to see and that
+    palate has no place for; they are refused by name."""
+    for name, remedy in names.items():
+        if row.get(name) not in _EMPTY:
+            raise RowError(
+                "is content that palate does not train on, and would be lost",
+                field=f"{field}.{name}" if field else name,
+                remedy=remedy,
+            )
+    return row
+
+
+def _weighed_alike(turn: Row, field: str) -> None:
+    """Refuse a turn that says it is not to be trained: which are is a setting, not data."""
+    for name in ("weight", "train"):
+        value = turn.get(name)
+        if value not in (None, "") and (isinstance(value, str) or value != 1):
+            raise RowError(
+                f"is {value!r}, and palate does not weigh turns",
+                field=f"{field}.{name}",
+                remedy="leave the field out: train_on=last trains the last assistant turn alone, "
+                "train_on=all all of them",
+            )
+
+
 def _message(turn: Row, field: str) -> Message:
+    nothing_lost(turn, _TURN_CONTENT, field)
+    _weighed_alike(turn, field)
     roles, role_field, text_field = _ROLES, "role", "content"
     if "from" in turn and "role" not in turn:
         roles, role_field, text_field = _SHAREGPT_ROLES, "from", "value"
@@ -202,6 +252,7 @@ def prompt(row: Row) -> Prompt:
     if row.get("prompt") is not None:
         problem = "the row has both prompt and prompt_ids"
         raise RowError(problem, field="prompt_ids", remedy="keep one of them")
+    with_system(row, (Message(role="system", content=""),))
     ids = items(row["prompt_ids"], "prompt_ids")
     if not all(type(i) is int and i >= 0 for i in ids):
         raise RowError("expected token ids, integers from 0", field="prompt_ids")
@@ -212,8 +263,24 @@ def prompt(row: Row) -> Prompt:
     )
 
 
+def with_system(row: Row, turns: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The turns behind the text of the row's `system` or `system_prompt`, where there is one."""
+    texts = {name: optional_text(row, name) for name in ("system", "system_prompt")}
+    for name, content in texts.items():
+        first = Message(role="system", content=content)
+        if not content or turns[0] == first:
+            continue
+        if turns[0].role == "system":
+            raise RowError(
+                "the row has another system turn too", field=name, remedy="keep one of them"
+            )
+        turns = (first, *turns)
+    return turns
+
+
 def prompt_of(turns: tuple[Message, ...], row: Row) -> Prompt:
-    """A prompt of these turns with the row's reference and tag."""
+    """A prompt of these turns with the row's system text, reference and tag."""
+    turns = with_system(row, turns)
     return Prompt(messages=turns, reference=_reference(row), tag=optional_text(row, "tag"))
 
 

@@ -31,6 +31,7 @@ from palate.store.formats.fields import (
     prompt,
     prompt_of,
     with_extra,
+    with_system,
 )
 from palate.store.tables import Row
 
@@ -51,12 +52,6 @@ def _user(content: str) -> tuple[Message, ...]:
     return (Message(role="user", content=content),)
 
 
-def with_system(row: Row, turns: tuple[Message, ...]) -> tuple[Message, ...]:
-    """The turns after the row's `system` text, where there is one."""
-    system = optional_text(row, "system")
-    return (Message(role="system", content=system), *turns) if system else turns
-
-
 def _instruction(row: Row) -> tuple[Message, ...]:
     """Alpaca's question: the instruction, and on the next line the input where there is one; turns
     before it are pairs in LLaMA-Factory's `history`."""
@@ -67,8 +62,7 @@ def _instruction(row: Row) -> tuple[Message, ...]:
         for i, pair in enumerate(history)
         for role, said in zip(("user", "assistant"), items(pair, f"history[{i}]"), strict=True)
     ]
-    asked = _user("\n".join(line for line in lines if line))
-    return with_system(row, (*earlier, *asked))
+    return (*earlier, *_user("\n".join(line for line in lines if line)))
 
 
 # Prompts
@@ -93,14 +87,15 @@ def text_prompt(field: str) -> Callable[[Row], Prompt]:
 
 
 def _demonstration(turns: tuple[Message, ...], row: Row, field: str) -> Demonstration:
-    return Demonstration(messages=answered(turns, field), tag=optional_text(row, "tag"))
+    turns = answered(with_system(row, turns), field)
+    return Demonstration(messages=turns, tag=optional_text(row, "tag"))
 
 
 def conversation_demonstration(field: str) -> Callable[[Row], Demonstration]:
     """A whole conversation in one field."""
 
     def parse(row: Row) -> Demonstration:
-        return _demonstration(with_system(row, messages(row[field], field)), row, field)
+        return _demonstration(messages(row[field], field), row, field)
 
     return parse
 
@@ -135,7 +130,7 @@ def labelled_messages(row: Row) -> Unpaired:
     )
 
 
-_LABELS = {"true": True, "1": True, "false": False, "0": False}
+_LABELS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
 def _label(value: object) -> bool:

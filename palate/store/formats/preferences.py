@@ -25,8 +25,9 @@ from palate.store.formats.fields import (
     prompt,
     prompt_of,
     text,
+    with_system,
 )
-from palate.store.formats.parse import instruction_prompt, validated, with_system
+from palate.store.formats.parse import instruction_prompt, validated
 from palate.store.tables import Row
 
 
@@ -42,11 +43,16 @@ def explicit_preference(row: Row) -> PreferenceGroup:
     Where both sides repeat the prompt's turns (as UltraFeedback's do), it has to be the same one.
     """
     whole = isinstance(row["chosen"], list)
+    if _repeats_dialogue(row):
+        return implicit_preference(row)
     if not whole or messages(row["chosen"], "chosen")[0].role == "assistant":
         return _pair(prompt(row), row)
     group = implicit_preference(row)
-    shared, stated = group.group.prompt.messages, asked(row["prompt"], "prompt")
-    if stated != shared and (isinstance(row["prompt"], list) or stated[-1] != shared[-1]):
+    shared, stated = group.group.prompt.messages, with_system(row, asked(row["prompt"], "prompt"))
+    users = [turn for turn in shared if turn.role == "user"]
+    if stated != shared and (
+        isinstance(row["prompt"], list) or stated[-1] not in (users[0], users[-1])
+    ):
         raise RowError(
             "is not the prompt that chosen and rejected begin with",
             field="prompt",
@@ -55,13 +61,22 @@ def explicit_preference(row: Row) -> PreferenceGroup:
     return group
 
 
+def _repeats_dialogue(row: Row) -> bool:
+    """Whether `prompt` is HH-RLHF's text, and both sides go on from it."""
+    begun = row["prompt"]
+    if not isinstance(begun, str) or not _HH_TURN.match(begun):
+        return False
+    sides = (row["chosen"], row["rejected"])
+    return all(isinstance(side, str) and side.startswith(begun.rstrip()) for side in sides)
+
+
 def implicit_preference(row: Row) -> PreferenceGroup:
     """TRL's `chosen` and `rejected` conversations: the turns they share are the prompt."""
     chosen, rejected = (_whole_conversation(row[side], side) for side in ("chosen", "rejected"))
     shared = 0
-    while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
+    while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:
         shared += 1
-    if (len(chosen), len(rejected)) != (shared + 1, shared + 1):
+    if len(chosen) != len(rejected) or shared < len(chosen) - 1:
         raise RowError(
             f"has {len(rejected)} turns and shares the first {shared} with chosen, which has "
             f"{len(chosen)}: only the last turn may differ, because a group has one prompt",
@@ -72,6 +87,11 @@ def implicit_preference(row: Row) -> PreferenceGroup:
     return _pair(prompt_of(chosen[:-1], row), row | sides)
 
 
+def question_preference(row: Row) -> PreferenceGroup:
+    """A question with `chosen` and `rejected` (as in Orca's pairs)."""
+    return explicit_preference(row | {"prompt": row["question"]})
+
+
 def instruction_preference(row: Row) -> PreferenceGroup:
     """Alpaca's `instruction` and `input` with `chosen` and `rejected`."""
     return _pair(instruction_prompt(row), row)
@@ -80,8 +100,7 @@ def instruction_preference(row: Row) -> PreferenceGroup:
 def sharegpt_preference(row: Row) -> PreferenceGroup:
     """ShareGPT's `conversations` with one turn each in `chosen` and `rejected`."""
     field = "conversations"
-    turns = with_system(row, messages(row[field], field))
-    return _pair(prompt_of(awaiting(turns, field), row), row)
+    return _pair(prompt_of(awaiting(messages(row[field], field), field), row), row)
 
 
 def ranking(row: Row) -> PreferenceGroup:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -16,7 +17,7 @@ from palate.records import (
 )
 from palate.store.errors import BadRows, RowError, Skipped, parsed_rows, refuse
 from palate.store.formats import foreign, parse, preferences
-from palate.store.formats.fields import prompt, text, with_extra
+from palate.store.formats.fields import nothing_lost, prompt, text, with_extra
 from palate.store.rows import read_document, read_rows
 from palate.store.tables import Row
 
@@ -127,6 +128,18 @@ def numbered(kind: type[Record], source: str) -> dict[Record, int]:
     return {record: number for number, record in reversed([*parsed])}
 
 
+def unread_fields(kind: type[Record], source: str) -> list[str]:
+    """Fields with content in the first 1,000 rows of a file that no format of this kind reads;
+    prompts keep all of theirs."""
+    formats = judged_formats("") if kind is JudgedGroup else _FORMATS[kind]
+    if kind is Prompt or not Path(source).is_file():
+        return []
+    known = _EVERYWHERE.union(*(format.needs for format in formats))
+    rows = islice(read_rows(source, bad_rows=Skipped()), _SAMPLE)
+    filled = {name: None for _, row in rows for name, value in row.items() if value not in _BLANK}
+    return [name for name in filled if name not in known]
+
+
 def row_of(record: Record, source: str) -> int:
     """The row of a file where a record stands; 0 where that cannot be told."""
     return numbered(type(record), source).get(record, 0)
@@ -136,7 +149,7 @@ def _read(formats: Sequence[Format[T]], source: str, split: str, bad_rows: BadRo
     rows = read_rows(source, split=split, bad_rows=bad_rows)
 
     def record(row: Row) -> T:
-        return _format_of(row, formats).parse(row)
+        return _format_of(nothing_lost(row), formats).parse(row)
 
     return (found for _, found in parsed_rows(rows, record, source=source, bad_rows=bad_rows))
 
@@ -178,6 +191,9 @@ DEMONSTRATIONS = (
         "Alpaca", ("instruction", "output"), parse.answer_demonstration("instruction", "output")
     ),
     Format("questions", ("question", "answer"), parse.answer_demonstration("question", "answer")),
+    Format(
+        "questions", ("question", "response"), parse.answer_demonstration("question", "response")
+    ),
     Format("ShareGPT", ("conversations",), parse.conversation_demonstration("conversations")),
 )
 Parse = Callable[[Row], list[JudgedGroup]]
@@ -198,6 +214,7 @@ PREFERENCES = (
     Format("TRL explicit", ("prompt", "chosen", "rejected"), preferences.explicit_preference),
     Format("Alpaca", ("instruction", "chosen", "rejected"), preferences.instruction_preference),
     Format("ShareGPT", ("conversations", "chosen", "rejected"), preferences.sharegpt_preference),
+    Format("questions", ("question", "chosen", "rejected"), preferences.question_preference),
     Format("implicit prompt", ("chosen", "rejected"), preferences.implicit_preference),
 )
 UNPAIRED = (
@@ -220,6 +237,22 @@ def _refuse_pair(row: Row) -> Unpaired:
     )
 
 
+_SAMPLE = 1_000
+_BLANK: tuple[object, ...] = (None, "", [])
+_EVERYWHERE = {
+    "system",
+    "system_prompt",
+    "tag",
+    "reference",
+    "answer",
+    "margin",
+    "probability",
+    "prompt_id",
+    "input",
+    "history",
+    "individual_preference",
+}
+"""Fields that a format reads beside those it needs, and the id that exports write."""
 _PAIRED = Format("pairs", ("chosen", "rejected"), _refuse_pair)
 _FORMATS: dict[type[Record], Sequence[Format[Any]]] = {
     Prompt: PROMPTS,
