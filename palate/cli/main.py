@@ -23,6 +23,7 @@ from palate.cli.options import (
     Resume,
     Root,
     Stage,
+    TakesSettings,
     Words,
     database_url,
     names_and_overrides,
@@ -78,7 +79,7 @@ def palate(
     """The whole RLHF loop as one tool: demonstrations, judgements, reward model, policy, report."""
 
 
-@app.command(rich_help_panel="Pipeline")
+@app.command(cls=TakesSettings, rich_help_panel="Pipeline")
 def run(
     recipe: RecipeFile,
     overrides: Overrides = None,
@@ -150,13 +151,14 @@ def _epilog(stage: str) -> str:
 for _name, _summary in STAGE_VERBS.items():
     app.command(
         _name,
+        cls=TakesSettings,
         help=_summary,
         epilog=_epilog(_name),
         rich_help_panel="Stages",
     )(_stage_verb(_name))
 
 
-@app.command(rich_help_panel="Models and data")
+@app.command(cls=TakesSettings, rich_help_panel="Models and data")
 def chat(
     words: Annotated[
         list[str],
@@ -182,7 +184,7 @@ def chat(
         stage.run(models, console=Console(), sampling=sampling)
 
 
-@app.command(rich_help_panel="Models and data")
+@app.command(cls=TakesSettings, rich_help_panel="Models and data")
 def arena(
     words: Annotated[
         list[str],
@@ -327,7 +329,7 @@ def label(
         )
 
 
-@app.command(rich_help_panel="Look")
+@app.command(cls=TakesSettings, rich_help_panel="Look")
 def config(stage: Stage, words: Words = None, *, debug: Debug = False) -> None:
     """Print a stage's settings as a commented TOML table, ready for a recipe."""
     with guard(debug=debug):
@@ -347,7 +349,7 @@ def show(stage: Stage, *, debug: Debug = False) -> None:
         show_stage(stage, Console())
 
 
-@app.command(rich_help_panel="Look")
+@app.command(cls=TakesSettings, rich_help_panel="Look")
 def doctor(words: Words = None, *, root: Root = HERE, debug: Debug = False) -> None:
     """Check this machine, and whether a recipe with these overrides will run on it."""
     with guard(debug=debug):

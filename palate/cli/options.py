@@ -1,9 +1,29 @@
 """What the verbs take: arguments, options, and the words that are recipes or overrides."""
 
+from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from typer.core import TyperCommand
+
+
+class TakesSettings(TyperCommand):
+    """A verb whose settings are words; whoever writes one as an option is told so."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        """The arguments, parsed; typer itself names the nearest option where one is near."""
+        options = {name.lstrip("-") for one in self.params for name in one.opts} | {"help"}
+        for word, following in pairwise([*args, ""]):
+            name, _, value = word.removeprefix("--").partition("=")
+            if word.startswith("--") and name and not get_close_matches(name, options, n=1):
+                setting = f"{name.replace('-', '_')}={value or following or 'VALUE'}"
+                raise typer.BadParameter(
+                    f"there is no option --{name}; settings are words: {setting}", ctx=ctx
+                )
+        return super().parse_args(ctx, args)
+
 
 Words = Annotated[
     list[str] | None,

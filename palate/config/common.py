@@ -110,7 +110,7 @@ class KlConfig(Config):
 class StageConfig(Config):
     """What every stage has."""
 
-    seed: int | None = None
+    seed: int | None = Field(default=None, ge=0)
     """Seed of this stage; unset, it is derived from the recipe's seed and the stage's name."""
     compute: ComputeConfig = ComputeConfig()
     """Device, precision and micro-batch budget."""

@@ -49,7 +49,7 @@ def allowed(field: FieldInfo) -> str:
     """What a key accepts, in words: `a number >= 0 and < 1`, `one of linear, cosine`, `a table`."""
     kind = field.annotation
     if get_origin(kind) is UnionType and NoneType in get_args(kind):
-        return "an integer, or left out"
+        return f"an integer{_range(field)}, or left out"
     if choices(field):
         return "one of " + ", ".join(choices(field))
     if get_origin(kind) is tuple:

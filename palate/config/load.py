@@ -4,8 +4,9 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import date, time
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -16,14 +17,15 @@ from palate.config.base import Config
 from palate.config.common import StageConfig
 from palate.config.errors import ConfigError
 from palate.config.explain import explain, nearest, unknown_key
-from palate.config.fields import paths
+from palate.config.fields import allowed, paths
 from palate.config.override import Table, override, stage_of
 from palate.config.presets import under_preset
 from palate.config.rules import check, check_references
-from palate.config.stages import STAGES, Recipe
+from palate.config.stages import LONGEST_NAME, STAGES, Recipe
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
+_DEEPEST = 32
 HEAD = ("name", "seed", "model")
 """The keys above a recipe's first table."""
 
@@ -166,18 +168,48 @@ def _collected(problems: list[str]) -> Generator[None]:
 
 def _read(path: Path) -> Table:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         near = nearest(path.name, [file.name for file in path.parent.glob("*.toml")])
         raise ConfigError([f"no such recipe{near}"], source=str(path)) from None
-    except (IsADirectoryError, UnicodeDecodeError):
+    except (IsADirectoryError, NotADirectoryError, UnicodeDecodeError):
         raise ConfigError(["not a TOML text file"], source=str(path)) from None
     try:
-        return tomllib.loads(text)
+        tree = tomllib.loads(text)
+        if _depth(tree) > _DEEPEST:
+            raise RecursionError
+        return tree
+    except RecursionError:
+        problem = f"tables and lists stand in each other more than {_DEEPEST} deep"
+        raise ConfigError([problem], source=str(path)) from None
     except tomllib.TOMLDecodeError as error:
         place = re.search(r"line (\d+)", str(error))
         line = [text.split("\n")[int(place[1]) - 1].strip()] if place else []
         raise ConfigError([f"not valid TOML: {error}", *line], source=str(path)) from None
+
+
+def _depth(value: object) -> int:
+    """How many tables and lists are around the innermost value."""
+    inner: Iterable[object] = ()
+    if isinstance(value, dict):
+        inner = cast(Table, value).values()
+    elif isinstance(value, list):
+        inner = cast(list[object], value)
+    else:
+        return 0
+    return 1 + max(map(_depth, inner), default=0)
+
+
+def _times(path: str, value: object) -> Iterator[tuple[str, date | time]]:
+    """(dotted path, value) of every date or time: TOML has them, settings do not."""
+    if isinstance(value, dict):
+        for name, inner in cast(Table, value).items():
+            yield from _times(f"{path}.{name}".strip("."), inner)
+    elif isinstance(value, list):
+        for inner in cast(list[object], value):
+            yield from _times(path, inner)
+    elif isinstance(value, (date, time)):
+        yield path, value
 
 
 def _tables(tree: Table) -> dict[str, Table]:
@@ -225,8 +257,9 @@ def _tag(name: str, table: Table) -> str:
 
 
 def _default(name: str, table: Table) -> StageConfig:
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise ConfigError([f"{name!r}: a stage's name has letters, digits, - and _"])
+    if not re.fullmatch(rf"[A-Za-z0-9_-]{{1,{LONGEST_NAME}}}", name):
+        kinds = f"1 to {LONGEST_NAME} letters, digits, - and _"
+        raise ConfigError([f"{name[:80]!r}: a stage's name has {kinds}"])
     tag = _tag(name, table)
     if tag not in STAGES:
         remedy = "" if "stage" in table else f"; [{name}] needs a stage key if that is its own name"
@@ -254,6 +287,14 @@ def _overridden(
 def _merged(default: AnyConfig, table: Table, *, prefix: str) -> AnyConfig:
     """The default with a table's values written over it, validated key by key."""
     section = type(default)
+    fields = dict(paths(section))
+    times = [
+        f'{path} = {value}: a date or a time; as text it stands in quotes: "{value}"'
+        for path, value in _times("", table)
+        if path not in fields or allowed(fields[path]).startswith(("text", "a list of texts"))
+    ]
+    if times:
+        raise ConfigError([f"{prefix}{line}" for line in times])
     usual = under_preset(default, table.get("preset"))
     plain = _over(usual.model_dump(mode="json"), table)
     try:

@@ -16,7 +16,7 @@ from palate.config.onpolicy import (
     ReinforceConfig,
     RlooConfig,
 )
-from palate.config.stages import DpoConfig, EvaluateConfig, PretrainConfig, Recipe
+from palate.config.stages import LONGEST_NAME, DpoConfig, EvaluateConfig, PretrainConfig, Recipe
 
 
 def check(config: Config) -> list[str]:
@@ -26,6 +26,12 @@ def check(config: Config) -> list[str]:
         for path, value in _values(config)
         if isinstance(value, float) and not math.isfinite(value)
     ]
+    problems += [
+        f"{path}: {value} is beyond what anything here counts (at most {_LARGEST:,})"
+        for path, value in _values(config)
+        if isinstance(value, int) and abs(value) > _LARGEST
+    ]
+    problems += [f"{path}: is empty; {remedy}" for path, remedy in _empty(config)]
     for kind, rule in _RULES:
         if isinstance(config, kind):
             problems += rule(config)
@@ -56,6 +62,20 @@ def references(config: Config) -> Iterator[tuple[str, str]]:
                 yield path, target
 
 
+_LARGEST = 10**15
+
+
+def _empty(config: Config) -> Iterator[tuple[str, str]]:
+    """(dotted path, remedy) of every text that has to say something and does not."""
+    for path, field in paths(type(config)) if not isinstance(config, Recipe) else ():
+        value = value_at(config, path)
+        if isinstance(value, tuple):
+            if "" in value:
+                yield path, "leave the empty text out of the list"
+        elif isinstance(value, str) and field.default and not value.strip() and path != "title":
+            yield path, f"leave it out for the default, {field.default}"
+
+
 def _values(config: Config) -> Iterator[tuple[str, object]]:
     for path, _ in paths(type(config)):
         value = value_at(config, path)
@@ -65,7 +85,9 @@ def _values(config: Config) -> Iterator[tuple[str, object]]:
 
 def _recipe(config: Recipe) -> Iterator[str]:
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", config.name):
-        yield f"name: {config.name!r} names a folder: letters, digits, -, _ and dots"
+        yield f"name: {config.name[:80]!r} names a folder: letters, digits, -, _ and dots"
+    if len(config.name) > LONGEST_NAME:
+        yield f"name: {len(config.name):,} characters; a folder's name has at most {LONGEST_NAME}"
 
 
 def _on_policy(config: OnPolicyConfig) -> Iterator[str]:

@@ -289,12 +289,16 @@ STAGES: dict[str, type[StageConfig]] = {
 }
 
 
+LONGEST_NAME = 100
+"""Characters in the name of a run or a stage: both name folders, whose names get more."""
+
+
 class Recipe(Config):
     """A pipeline: named stages in order. In TOML each stage is a table; `@name` refers to one."""
 
     name: str = "run"
     """Name of the run; its folder is `runs/<name>`."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Seed that every stage's seed is derived from."""
     model: str = ""
     """A folder, GGUF file or Hub name to start from, not `pretrain` stages (empty: run them)."""

@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 import torch
@@ -14,7 +15,6 @@ from rich.text import Text
 
 from palate import __version__
 from palate.algorithms.onpolicy import Algorithm
-from palate.config.explain import nearest
 from palate.store.files import write_text
 from palate.verify.catalog import QUICK, SLOW
 from palate.verify.checks import Check, Result, prove
@@ -60,7 +60,10 @@ def chosen(names: Sequence[str], *, slow: bool, algorithm: str) -> list[Check]:
     every = {check.name: check for check in (*QUICK, *SLOW)}
     for name in names:
         if name not in every:
-            known = nearest(name, every) or f"; there are {', '.join(every)}"
+            close = get_close_matches(name, every, n=3, cutoff=0.0)
+            known = (
+                f"; did you mean {', '.join(close[:-1])} or {close[-1]}? (docs/verify.md has all)"
+            )
             raise ValueError(f"{name}: no such check{known}")
     own = [own_check(algorithm, load_algorithm(algorithm))] if algorithm else []
     if names:

@@ -397,14 +397,16 @@ class StageDir:
         ]
 
 
-_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
+_NAME = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 _STAGE_FOLDER = re.compile(r"\d{2,}-\w[\w.-]*", re.ASCII)
 
 
 def _checked_name(name: str) -> str:
     if _NAME.fullmatch(name):
         return name
-    raise ValueError(f"'{name}' cannot name a folder: use letters, digits, '.', '_' and '-'")
+    raise ValueError(
+        f"'{name[:80]}' cannot name a folder: use letters, digits, '.', '_' and '-', at most 128"
+    )
 
 
 def stage_dirs(run: Path) -> list[StageDir]:

@@ -320,3 +320,24 @@ def test_what_needs_no_torch_is_refused_before_it_is_imported(tmp_path: Path) ->
     result = light(tmp_path, "dpo", "--restart", "--resume")
     assert (result.returncode, "give one of them" in result.stderr) == (2, True)
     assert sorted(path.name for path in run.iterdir()) == [".lock", "01-sft"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("dpo", "--beta", "0.1"), "there is no option --beta; settings are words: beta=0.1"),
+        (("dpo", "--kl-coef=0.1"), "settings are words: kl_coef=0.1"),
+        (("run", "r.toml", "--dpo.beta", "0.1"), "settings are words: dpo.beta=0.1"),
+        (("sft", "--epochs"), "settings are words: epochs=VALUE"),
+    ],
+)
+def test_a_setting_written_as_an_option_is_shown_as_a_word(
+    words: tuple[str, ...], said: str
+) -> None:
+    assert said in refused(*words)
+
+
+def test_an_unknown_check_names_the_nearest() -> None:
+    said = refused("verify", "foo")
+    assert "foo: no such check; did you mean " in said
+    assert said.count(",") < 5

@@ -186,7 +186,7 @@ def test_a_key_like_no_other_lists_the_keys_beside_it() -> None:
         ("whiten_advantages=True", "true or false"),
         ("kl=3", "a table"),
         ("steps={a = 1}", "an integer >= 0"),
-        ("seed=1979-05-27", "an integer, or left out"),
+        ("seed=1979-05-27", "an integer >= 0, or left out"),
     ],
 )
 def test_values_are_not_coerced(override: str, allowed: str) -> None:
@@ -356,3 +356,48 @@ def test_a_single_stage_has_the_number_and_the_model_that_it_has_in_the_whole_re
     assert [number_of(name, given) for name in ("base", "sft", "eight")] == [1, 1, 3]
     assert load_stage("sft", given).model_dump()["model"] == "owner/name"
     assert number_of("sft", None) == 0
+
+
+NESTED = "[sft]\ndata = " + "[" * 3000 + "]" * 3000 + "\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[sft]\ndata = 2020-01-01\n",
+            "sft.data = 2020-01-01: a date or a time; as text it stands",
+        ),
+        ("[sft]\nlora = { targets = 07:32:00 }\n", "sft.lora.targets = 07:32:00: a date or"),
+        ('[evaluate]\nmodels = ["@sft", 2020-01-01T00:00:00]\n', "evaluate.models = 2020-01-01 00"),
+        ('[sft]\ndata = ""\n', "sft.data: data: is empty; leave it out for the default"),
+        ('[evaluate]\nmodels = [""]\n', "models: is empty; leave the empty text out of the list"),
+        (f"[sft]\nbatch_rows = {10**22}\n", "batch_rows: 10000000000000000000000 is beyond what"),
+        ("seed = -1\n[sft]\n", "seed = -1: expected an integer >= 0"),
+        ("[sft]\nseed = -1\n", "sft.seed = -1: expected an integer >= 0, or left out"),
+        (
+            f'name = "{"a" * 5000}"\n[sft]\n',
+            "name: 5,000 characters; a folder's name has at most 100",
+        ),
+        (f'[{"a" * 5000}]\nstage = "sft"\n', "a stage's name has 1 to 100 letters"),
+        (NESTED, "tables and lists stand in each other more than 32 deep"),
+        ("[sft]\nlora = " + "{ a = " * 60 + "1" + " }" * 60, "more than 32 deep"),
+    ],
+)
+def test_what_nobody_means_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load_recipe(path)
+    assert said.removeprefix("sft.data: ") in str(refused.value)
+
+
+def test_an_override_of_nested_lists_is_refused_too() -> None:
+    with pytest.raises(ConfigError, match=r"batch_rows = .*expected an integer"):
+        load_stage("sft", None, ["batch_rows=" + "[" * 3000 + "]" * 3000])
+
+
+def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + b'name = "marked"\n[pretrain]\n')
+    assert load_recipe(path).name == "marked"
