@@ -158,17 +158,17 @@ def merged_state(network: PreTrainedModel, name: str) -> dict[str, torch.Tensor]
     """The state dict of the plain network whose weights are backbone plus adapter, W + s B A."""
     _check(network, name)
     layers = _named_layers(network)
-    deltas = {
-        f"{prefix}.weight": layer.get_delta_weight(name)
-        for prefix, layer in layers.items()
-        if name in layer.lora_A
-    }
     merged: dict[str, torch.Tensor] = {}
     for key, tensor in network.state_dict().items():
         if any(key.startswith(f"{prefix}.lora_") for prefix in layers):
             continue
         plain = key.replace(".base_layer.", ".")
-        merged[plain] = tensor + deltas[plain].detach() if plain in deltas else tensor
+        layer = layers.get(plain.removesuffix(".weight")) if plain.endswith(".weight") else None
+        if layer is not None and name in layer.lora_A:
+            # One matrix at a time: all of them at once would be one more copy of the weights.
+            merged[plain] = tensor + layer.get_delta_weight(name).detach()
+        else:
+            merged[plain] = tensor
     return merged
 
 

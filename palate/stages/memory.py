@@ -8,11 +8,13 @@ under bf16 autocast, which also keeps a copy of the weights), n copies of a chun
 what trains, S of a model that is only there at the start, w sizes of weight matrices and s shapes
 of micro-batches:
 
-    peak = 4 P + 4 F + 4 R + max(4 S, 12 T - 4 U + 16 C + max(activations, cache, step)) + kernels
+    peak = 4 P + 4 F + 4 R + max(4 S, 12 T - 4 U + 16 C + max(activations, cache, step, merged))
+           + kernels
     activations = h (tokens ((L + 2) ((32 + 4 b) d + 4 b f) + 16 d) + L heads a attended
                      + 4 min(tokens, 1024) V n) + (4 - b) P
     cache = b L cached_tokens c
     step = 4 (T - U / 3 + C) m
+    merged = 4 P with an adapter, else 0
     kernels = s (3 w + 6) q
 
 A block keeps about 8 + b vectors of its width (norms stay fp32) and 4 of its feed-forward width;
@@ -20,7 +22,8 @@ two more blocks' worth is in flight in the backward pass. Attention as matrix pr
 weights of every head, a bytes for each pair of a token and a column of its row. On a CPU, h is what
 the allocator holds for each byte in use, and q what each bf16 product keeps that is compiled: for
 every shape one forward and two backward per size of matrix, and six for attention. Both are
-measured (`benchmarks/memory.py`). What the process holds before comes on top.
+measured (`benchmarks/memory.py`). Weights are there twice when an adapter is merged to be saved,
+which counts where little else is kept. What the process holds before comes on top.
 """
 
 from dataclasses import dataclass
@@ -144,7 +147,7 @@ def predicted_memory(shape: Shape, load: Load, how: Arithmetic) -> Memory:
         copies=4 * load.copies,
         reward=4 * load.reward,
         critic=16 * load.critic,
-        working=max(activations, cache, step, start),
+        working=max(activations, cache, step, start, 4 * shape.parameters * (adapters > 0)),
         kernels=how.kernel * load.shapes * (3 * shape.matrices + 6),
     )
 

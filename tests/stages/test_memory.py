@@ -225,12 +225,20 @@ def test_an_adapter_trains_little_and_needs_no_copy_for_the_reference() -> None:
 
 
 def test_a_model_that_is_gone_before_training_counts_where_it_is_more_than_what_trains() -> None:
-    passing = Load(trained=10, passing=1000)
+    passing = Load(trained=1000, passing=5000)
     memory = predicted_memory(SHAPE, passing, Arithmetic(number_bytes=4, logits=0))
-    assert memory.peak == 4 * (1000 + 10 + 1000)
+    assert memory.peak == 4 * (1000 + 5000)
     training = Load(trained=1000, passing=1000, tokens=100)
     memory = predicted_memory(SHAPE, training, Arithmetic(number_bytes=4, logits=0))
     assert memory.peak == 16 * 1000 + 100 * (4 * (384 + 512) + 128)
+
+
+def test_an_adapter_is_merged_into_a_second_copy_of_the_weights() -> None:
+    how = Arithmetic(number_bytes=4, logits=0)
+    short = predicted_memory(SHAPE, Load(trained=10, tokens=1), how)
+    assert short.peak == 4 * (1000 + 10) + 12 * 10 + 4 * 1000
+    long = predicted_memory(SHAPE, Load(trained=10, tokens=100), how)
+    assert long.working == 100 * (4 * (384 + 512) + 128)
 
 
 def test_a_reward_model_on_the_policys_backbone_costs_an_adapter_and_a_head() -> None:
