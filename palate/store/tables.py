@@ -3,6 +3,7 @@
 # pyright: basic
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -48,13 +49,24 @@ def write_parquet(file: IO[bytes], batches: Callable[[], Iterator[list[Row]]]) -
 
 
 def hub_rows(source: str, *, split: str) -> Iterator[Row]:
-    """The rows of one split of a Hub dataset `name`, `org/name` or `org/name:config`, streaming."""
+    """The rows of one split of a Hub dataset `name`, `org/name` or `org/name:config`, streaming.
+
+    Cells of CSV files are texts, as in local files, unless the dataset itself declares types.
+    """
     import datasets
     from datasets.exceptions import DatasetsError
+    from datasets.packaged_modules.csv.csv import Csv
 
     name, _, config = source.partition(":")
+    load = partial(datasets.load_dataset, name, config or None, split=split, streaming=True)
     try:
-        yield from datasets.load_dataset(name, config or None, split=split, streaming=True)
+        builder = datasets.load_dataset_builder(name, config or None)
+        if not isinstance(builder, Csv) or builder.info.features:
+            yield from load()
+            return
+        columns = next(iter(load(keep_default_na=False)), {})
+        texts = datasets.Features({column: datasets.Value("string") for column in columns})
+        yield from load(keep_default_na=False, features=texts)
     except (OSError, ValueError, DatasetsError) as error:
         raise DataError(
             f"no such file here, and the Hub did not give split '{split}' of a dataset of that "

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from palate.store.errors import RowError
+from palate.store.formats.fields import text
+from palate.store.tables import hub_rows
+
 COMMIT = "a" * 40
 FILES = {
     "train.jsonl": '{"prompt": "Hi", "chosen": "Yes.", "rejected": "No."}\n'
@@ -122,3 +126,20 @@ def test_what_the_hub_does_not_have_is_one_error(endpoint, tmp_path, name, split
 def test_without_a_network_the_error_says_that_nothing_was_found_here_either(tmp_path):
     (message,) = read("org/pairs", "train", tmp_path, HF_HUB_OFFLINE="1")
     assert message.startswith("org/pairs: no such file here, and the Hub did not give split")
+
+
+@pytest.mark.slow
+def test_cells_of_a_csv_dataset_are_the_texts_that_stand_in_the_file(tmp_path):
+    cells = ["9.00", "007", "None", "NA", "nan", "1e5", "2024-01-02", "true", ""]
+    lines = ["prompt,reference", *(f"Q{n},{cell}" for n, cell in enumerate(cells))]
+    (tmp_path / "train.csv").write_text("\n".join(lines) + "\n")
+    assert [row["reference"] for row in hub_rows(str(tmp_path), split="train")] == cells
+
+
+@pytest.mark.slow
+def test_a_text_that_was_taken_for_a_date_is_refused_with_the_cause(tmp_path):
+    (tmp_path / "train.jsonl").write_text('{"reference": "2024-01-02"}\n' * 2)
+    (row, _) = hub_rows(str(tmp_path), split="train")
+    with pytest.raises(RowError, match="the datasets library took the text for a date") as caught:
+        text(row["reference"], "reference")
+    assert "local files are read as they are" in caught.value.remedy

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from datetime import date
 from typing import cast
 
 from palate.records import Message, Prompt, Role
@@ -51,6 +52,12 @@ _FOLLOWERS: dict[Role | None, tuple[Role, ...]] = {
 
 def text(value: object, field: str) -> str:
     """Text, possibly empty."""
+    if isinstance(value, date):
+        raise RowError(
+            f"the datasets library took the text for a date ({value})",
+            field=field,
+            remedy="download the file and name it here: local files are read as they are",
+        )
     if not isinstance(value, str):
         raise RowError(f"expected text, found {described(value)}", field=field)
     try:
