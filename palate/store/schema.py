@@ -128,8 +128,8 @@ class JudgementRow(Table):
 class TaskRow(Table):
     """How a project is labelled; groups up to position `enqueued` have their items.
 
-    `items` and `answered` count, so that no page has to. Here and below, times are seconds since
-    1970, UTC.
+    `items` and `answered` count, so that no page has to; `set_up` is whether an owner has said what
+    is asked. Here and below, times are seconds since 1970, UTC.
     """
 
     __tablename__ = "tasks"
@@ -139,6 +139,7 @@ class TaskRow(Table):
     items: Mapped[int] = mapped_column(default=0)
     answered: Mapped[int] = mapped_column(default=0)
     body: Mapped[Body]
+    set_up: Mapped[bool] = mapped_column(default=True, server_default=true())
 
 
 class ItemRow(Table):
@@ -193,8 +194,9 @@ class MemberRow(Table):
 
 
 class TokenRow(Table):
-    """A secret that somebody holds, as SHA-256: a first-run token, a session, an invitation or an
-    API token, whose `name` its owner chose and whose `role` is what it may do."""
+    """A secret that somebody holds, as SHA-256: a first-run token, the session or the new password
+    of `person_id`, an invitation or an API token, whose `name` its maker chose and whose `role` is
+    what it may do."""
 
     __tablename__ = "tokens"
     __table_args__ = (
@@ -205,11 +207,23 @@ class TokenRow(Table):
     hash: Mapped[str] = mapped_column(String(64), primary_key=True)
     kind: Mapped[str] = mapped_column(String(16))
     person_id: Mapped[int | None] = mapped_column(ForeignKey("people.id"))
+    made_by: Mapped[int | None]
     project_id: Mapped[int | None] = mapped_column(ForeignKey("projects.id"))
     role: Mapped[str] = mapped_column(String(16), default="")
     name: Mapped[str] = mapped_column(String(64), default="")
     created_at: Mapped[float]
     expires_at: Mapped[float]
+
+
+class GrantRow(Table):
+    """A project that an invitation opens, and in which role."""
+
+    __tablename__ = "grants"
+    __table_args__ = (Index("ix_grants_project", "project_id"),)
+
+    hash: Mapped[str] = mapped_column(ForeignKey("tokens.hash"), primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    role: Mapped[str] = mapped_column(String(16))
 
 
 class AssignmentRow(Table):
@@ -230,6 +244,7 @@ class AssignmentRow(Table):
         Index("ix_assignments_number", "project_id", "person_id", "number"),
         Index("ix_assignments_state", "project_id", "state", "expires_at"),
         Index("ix_assignments_item", "project_id", "item"),
+        Index("ix_assignments_answered", "project_id", "answered_at"),
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)

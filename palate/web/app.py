@@ -23,6 +23,7 @@ from palate.web.routes import (
     leaderboard,
     live,
     own,
+    people,
     project,
     quality,
     questions,
@@ -33,7 +34,7 @@ from palate.web.routes.api import AsciiJson
 from palate.web.security import BehindTls, Front, Guard, RateLimits
 from palate.web.strings import text
 from palate.web.uploads import Uploads
-from palate.web.visitor import COOKIE, LoginNeeded, Visitor, visitor
+from palate.web.visitor import COOKIE, LoginNeeded, Paused, Visitor, visitor
 
 _STATUS = {
     "no_project": 404,
@@ -46,6 +47,7 @@ _STATUS = {
     "bad_form": 403,
     "too_often": 429,
     "paused": 403,
+    "not_yours_to_change": 403,
 }
 
 
@@ -81,6 +83,7 @@ def create_app(
         quality,
         data,
         leaderboard,
+        people,
         project,
         run,
     ):
@@ -88,6 +91,7 @@ def create_app(
     app.include_router(api.router)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(LoginNeeded, _login)
+    app.add_exception_handler(Paused, _paused)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _malformed)
     return app
@@ -123,6 +127,11 @@ def _malformed(request: Request, error: Exception) -> Response:
 
 def _problem(request: Request, reason: str, status: int) -> Response:
     return page("problem", request, _who(request), status=status, reason=reason)
+
+
+def _paused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Paused)
+    return page("paused", request, _who(request), status=403, paused_in=error.project)
 
 
 def _login(request: Request, error: Exception) -> Response:

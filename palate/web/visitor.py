@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,13 +10,12 @@ from fastapi import Depends, Request
 from starlette.datastructures import FormData
 
 from palate.store.labelling import Desk, accounts
-from palate.store.labelling.accounts import Person, Project, Role
+from palate.store.labelling.accounts import RANKS, Person, Project, Role
 from palate.store.labelling.errors import Refused
 from palate.web.security import Limit, RateLimits, csrf_token, same
 
 COOKIE = "palate"
 SESSION_SECONDS = 14 * 24 * 3600.0
-RANKS: Mapping[Role, int] = {"annotator": 0, "reviewer": 1, "owner": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +42,14 @@ class Inside:
 
 class LoginNeeded(Exception):
     """The page is for people who have logged in."""
+
+
+class Paused(Exception):
+    """Somebody is paused in a project, and sees nothing of it but that."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        super().__init__(project.name)
 
 
 def desk_of(request: Request) -> Desk:
@@ -108,6 +115,8 @@ def inside(least: Role) -> Callable[..., Inside]:
     def dependency(project: int, anybody: Anybody, person: Somebody, desk: DeskHere) -> Inside:
         with desk.reading() as connection:
             found = accounts.entered(connection, person, project)
+        if found.state == "paused":
+            raise Paused(found)
         if RANKS[found.role] < RANKS[least]:
             raise Refused("not_allowed")
         return Inside(visitor=anybody, person=person, project=found)

@@ -5,19 +5,23 @@ Secrets are random, shown once and stored as SHA-256; passwords arrive here hash
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from sqlalchemy import Connection, Row, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select, update
 
 from palate.store import queries
 from palate.store.labelling.desk import audit
 from palate.store.labelling.errors import Refused
 from palate.store.labelling.items import task_of
-from palate.store.schema import AuditRow, MemberRow, PersonRow, ProjectRow, TokenRow
+from palate.store.schema import MemberRow, PersonRow, ProjectRow, TokenRow
 
 Role = Literal["owner", "reviewer", "annotator"]
-Kind = Literal["setup", "session", "invitation", "api"]
+Kind = Literal["setup", "session", "invitation", "api", "reset"]
+RANKS: Mapping[Role, int] = {"annotator": 0, "reviewer": 1, "owner": 2}
+REMOVED = "removed"
+"""The state of a member whose answers stay and who may do nothing here any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +35,13 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """A project and the role in which somebody enters it."""
+    """A project, the role in which somebody enters it, and why they are paused in it, if so."""
 
     id: int
     name: str
     role: Role
+    state: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +58,12 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """A secret as it is listed: who holds it and what it is for, never the secret."""
+    """A secret as it is listed: whose it is, who made it, what it is for, never the secret."""
 
     hash: str
     kind: Kind
     person: int | None
+    made_by: int | None
     project: int | None
     role: str
     name: str
@@ -75,6 +82,7 @@ def issue(
     now: float,
     lifetime: float,
     person: int | None = None,
+    made_by: int | None = None,
     project: int | None = None,
     role: str = "",
     name: str = "",
@@ -86,6 +94,7 @@ def issue(
             hash=digest(secret),
             kind=kind,
             person_id=person,
+            made_by=made_by,
             project_id=project,
             role=role,
             name=name,
@@ -111,6 +120,7 @@ def _token(row: Row[TokenRow]) -> Token:
         hash=row.hash,
         kind=cast(Kind, row.kind),
         person=row.person_id,
+        made_by=row.made_by,
         project=row.project_id,
         role=row.role,
         name=row.name,
@@ -118,24 +128,18 @@ def _token(row: Row[TokenRow]) -> Token:
     )
 
 
-def tokens(
-    connection: Connection,
-    kind: Kind,
-    *,
-    now: float,
-    project: int | None = None,
-    person: int | None = None,
-) -> list[Token]:
-    """The valid secrets of a project or of a person, newest first."""
-    where = [TokenRow.kind == kind, TokenRow.expires_at > now]
-    if project is not None:
-        where.append(TokenRow.project_id == project)
-    if person is not None:
-        where.append(TokenRow.person_id == person)
+def programs(connection: Connection, project: int, *, now: float) -> list[tuple[Token, str]]:
+    """The API tokens of a project that work, newest first, each with its maker's name."""
     rows = connection.execute(
-        select(TokenRow).where(*where).order_by(TokenRow.created_at.desc()).limit(200)
+        select(TokenRow, PersonRow.name.label("maker"))
+        .join(PersonRow, PersonRow.id == TokenRow.made_by)
+        .where(
+            TokenRow.kind == "api", TokenRow.project_id == project, TokenRow.expires_at > now
+        )
+        .order_by(TokenRow.created_at.desc())
+        .limit(200)
     )
-    return [_token(row) for row in rows]
+    return [(_token(row), row.maker) for row in rows if owns(connection, row.made_by, project)]
 
 
 def revoke(connection: Connection, hash: str, kind: Kind, *, project: int | None = None) -> None:
@@ -187,18 +191,62 @@ def person(connection: Connection, id: int) -> Person:
     return Person(id=row.id, name=row.name, owner=row.owner)
 
 
+def set_password(connection: Connection, person: int, password_hash: str, *, now: float) -> None:
+    """A new password; every session that the old one opened ends, and so do links to change it."""
+    account = update(PersonRow).where(PersonRow.id == person)
+    connection.execute(account.values(password=password_hash))
+    ended = (TokenRow.person_id == person, TokenRow.kind.in_(["session", "reset"]))
+    connection.execute(delete(TokenRow).where(*ended))
+    audit(connection, "password", at=now, person=person)
+
+
+def end_sessions(connection: Connection, person: int) -> None:
+    """Log somebody out of every browser."""
+    ended = (TokenRow.person_id == person, TokenRow.kind == "session")
+    connection.execute(delete(TokenRow).where(*ended))
+
+
 def projects(connection: Connection, somebody: Person) -> list[Project]:
     """The projects that a person may enter, by name."""
-    if somebody.owner:
-        rows = connection.execute(select(ProjectRow.id, ProjectRow.name).order_by(ProjectRow.name))
-        return [Project(id=id, name=name, role="owner") for id, name in rows]
     rows = connection.execute(
-        select(ProjectRow.id, ProjectRow.name, MemberRow.role)
-        .join(MemberRow, MemberRow.project_id == ProjectRow.id)
-        .where(MemberRow.person_id == somebody.id)
+        select(ProjectRow.id, ProjectRow.name, MemberRow.role, MemberRow.state, MemberRow.reason)
+        .outerjoin(MemberRow, _membership(somebody.id))
         .order_by(ProjectRow.name)
     )
-    return [Project(id=id, name=name, role=cast(Role, role)) for id, name, role in rows]
+    return [_entry(somebody, row) for row in rows if somebody.owner or row.role is not None]
+
+
+def owned(connection: Connection, somebody: Person) -> dict[int, Project]:
+    """The projects in which a person has an owner's rights, by their id."""
+    found = projects(connection, somebody)
+    return {one.id: one for one in found if one.role == "owner" and one.state != "paused"}
+
+
+def owns(connection: Connection, person: int | None, project: int) -> bool:
+    """Whether somebody has an owner's rights in a project now."""
+    owner = select(PersonRow.owner).where(PersonRow.id == person)
+    member = select(MemberRow.person_id).where(
+        MemberRow.project_id == project,
+        MemberRow.person_id == person,
+        MemberRow.role == "owner",
+        MemberRow.state.not_in(["paused", REMOVED]),
+    )
+    return bool(connection.scalar(owner)) or connection.scalar(member) is not None
+
+
+def _membership(person: int) -> ColumnElement[bool]:
+    return and_(
+        MemberRow.project_id == ProjectRow.id,
+        MemberRow.person_id == person,
+        MemberRow.state != REMOVED,
+    )
+
+
+def _entry(somebody: Person, row: Row[tuple[int, str, Role, str, str]]) -> Project:
+    id, name, role, state, reason = row
+    if somebody.owner:  # nobody can pause the owner of the installation
+        return Project(id=id, name=name, role="owner", state="active", reason="")
+    return Project(id=id, name=name, role=role, state=state, reason=reason)
 
 
 def project_named(connection: Connection, name: str) -> int:
@@ -208,37 +256,32 @@ def project_named(connection: Connection, name: str) -> int:
 
 def entered(connection: Connection, somebody: Person, project: int) -> Project:
     """A project that a person may enter; any other one is refused as if it did not exist."""
-    name = connection.scalar(select(ProjectRow.name).where(ProjectRow.id == project))
-    role = "owner" if somebody.owner else _role(connection, project, somebody.id)
-    if name is None or role is None:
+    row = connection.execute(
+        select(ProjectRow.id, ProjectRow.name, MemberRow.role, MemberRow.state, MemberRow.reason)
+        .outerjoin(MemberRow, _membership(somebody.id))
+        .where(ProjectRow.id == project)
+    ).one_or_none()
+    if row is None or (row.role is None and not somebody.owner):
         raise Refused("no_project")
-    return Project(id=project, name=name, role=role)
-
-
-def _role(connection: Connection, project: int, person: int) -> Role | None:
-    role = select(MemberRow.role).where(
-        MemberRow.project_id == project, MemberRow.person_id == person
-    )
-    return connection.scalar(role)  # pyright: ignore[reportReturnType]
+    return _entry(somebody, row)
 
 
 def join(connection: Connection, project: int, person: int, role: Role, *, now: float) -> None:
-    """Make a person a member, in the qualifying round if there is one; a member stays as it is."""
-    if _role(connection, project, person) is not None:
+    """Make a person a member, in the qualifying round if there is one. A member stays one, and no
+    role is lowered."""
+    own = (MemberRow.project_id == project, MemberRow.person_id == person)
+    row = connection.execute(select(MemberRow).where(*own)).one_or_none()
+    if row is not None and row.state != REMOVED and RANKS[cast(Role, row.role)] >= RANKS[role]:
         return
     qualifying = role == "annotator" and task_of(connection, project).qualification
-    connection.execute(
-        insert(MemberRow).values(
-            project_id=project,
-            person_id=person,
-            role=role,
-            state="qualifying" if qualifying else "active",
-            reason="",
-            served=0,
-            answered=0,
-            cursor=0,
-        )
-    )
+    values = {"role": role, "state": "qualifying" if qualifying else "active", "reason": ""}
+    if row is None:
+        counts = {"project_id": project, "person_id": person, "served": 0, "answered": 0}
+        connection.execute(insert(MemberRow).values(values | counts | {"cursor": 0}))
+    elif row.state == REMOVED:
+        connection.execute(update(MemberRow).where(*own).values(values))
+    else:
+        connection.execute(update(MemberRow).where(*own).values(role=role))
     audit(connection, "join", at=now, project=project, person=person, detail={"role": role})
 
 
@@ -247,7 +290,7 @@ def members(connection: Connection, project: int) -> list[Member]:
     rows = connection.execute(
         select(MemberRow, PersonRow.name)
         .join(PersonRow, PersonRow.id == MemberRow.person_id)
-        .where(MemberRow.project_id == project)
+        .where(MemberRow.project_id == project, MemberRow.state != REMOVED)
         .order_by(PersonRow.name)
     )
     return [
@@ -261,15 +304,3 @@ def members(connection: Connection, project: int) -> list[Member]:
         )
         for row in rows
     ]
-
-
-def history(connection: Connection, project: int, *, limit: int) -> list[tuple[float, str, str]]:
-    """(time, who, what) of the newest events of a project."""
-    rows = connection.execute(
-        select(AuditRow.at, PersonRow.name, AuditRow.action)
-        .outerjoin(PersonRow, PersonRow.id == AuditRow.person_id)
-        .where(AuditRow.project_id == project)
-        .order_by(AuditRow.id.desc())
-        .limit(limit)
-    )
-    return [(at, name or "", action) for at, name, action in rows]

@@ -14,7 +14,15 @@ from palate.records import Answer, Group, LabelTask
 from palate.store import queries
 from palate.store.labelling.errors import Refused
 from palate.store.pseudonyms import BY_OWNER, BY_PERSON
-from palate.store.schema import AssignmentRow, GroupRow, ItemRow, ProjectRow, ResponseRow, TaskRow
+from palate.store.schema import (
+    AssignmentRow,
+    GroupRow,
+    ItemRow,
+    MemberRow,
+    ProjectRow,
+    ResponseRow,
+    TaskRow,
+)
 
 _CHUNK = 200
 
@@ -31,18 +39,33 @@ def has_task(connection: Connection, project: int) -> bool:
     return connection.scalar(found) is not None
 
 
+def is_set_up(connection: Connection, project: int) -> bool:
+    """Whether an owner has said what is asked, or people have answered what is asked by default."""
+    row = connection.execute(select(TaskRow).where(TaskRow.project_id == project)).one_or_none()
+    return row is not None and (row.set_up or row.answered > 0)
+
+
+def is_fixed(connection: Connection, project: int) -> bool:
+    """Whether somebody has given an answer: from then on the same is asked."""
+    answered = select(AssignmentRow.id).where(
+        AssignmentRow.project_id == project, AssignmentRow.state == "answered"
+    )
+    return connection.scalar(answered.limit(1)) is not None
+
+
 def save_task(connection: Connection, project: int, task: LabelTask) -> None:
-    """Set how the project is labelled; what is asked cannot change once somebody was asked."""
-    body = task.model_dump(mode="json")
+    """Set how the project is labelled; what is asked cannot change after the first answer."""
+    members = select(MemberRow.person_id).where(MemberRow.project_id == project)
+    in_order = members.order_by(MemberRow.person_id)  # as all who lock several
+    connection.execute(in_order.with_for_update(key_share=True)).all()  # nobody is answering now
     row = connection.execute(
         select(TaskRow).where(TaskRow.project_id == project).with_for_update(key_share=True)
     ).one_or_none()
     if row is None:
-        new = {"project_id": project, "enqueued": 0, "items": 0, "answered": 0, "body": body}
-        connection.execute(insert(TaskRow).values(new))
+        _first_task(connection, project, task, set_up=True)
         return
     before = LabelTask.model_validate(row.body)
-    values: dict[str, object] = {"body": body}
+    values: dict[str, object] = {"body": task.model_dump(mode="json"), "set_up": True}
     if _asked(before) != _asked(task):
         _forget_items(connection, project)
         values |= {"enqueued": 0, "items": 0}
@@ -55,15 +78,30 @@ def save_task(connection: Connection, project: int, task: LabelTask) -> None:
     connection.execute(update(TaskRow).where(TaskRow.project_id == project).values(values))
 
 
+def ensure_task(connection: Connection, project: int) -> None:
+    """The default task for a project that nobody has set up."""
+    if not has_task(connection, project):
+        _first_task(connection, project, LabelTask(), set_up=False)
+
+
+def _first_task(connection: Connection, project: int, task: LabelTask, *, set_up: bool) -> None:
+    new = {"project_id": project, "enqueued": 0, "items": 0, "answered": 0, "set_up": set_up}
+    connection.execute(insert(TaskRow).values(new | {"body": task.model_dump(mode="json")}))
+
+
 def _asked(task: LabelTask) -> tuple[str, int, str]:
     return task.kind, task.pairs_per_group, task.compare
 
 
 def _forget_items(connection: Connection, project: int) -> None:
-    given = select(AssignmentRow.id).where(AssignmentRow.project_id == project).limit(1)
-    if connection.scalar(given) is not None:
+    """Begin the queue again; checks stay, whose known answer says which response is better."""
+    if is_fixed(connection, project):
         raise Refused("kind_is_fixed")
-    connection.execute(delete(ItemRow).where(ItemRow.project_id == project))
+    connection.execute(delete(AssignmentRow).where(AssignmentRow.project_id == project))
+    ordinary = (ItemRow.project_id == project, ItemRow.purpose == "ordinary")
+    connection.execute(delete(ItemRow).where(*ordinary))
+    begun = update(MemberRow).where(MemberRow.project_id == project)
+    connection.execute(begun.values(cursor=0))
 
 
 def enqueue(connection: Connection, project: int) -> int:
@@ -73,7 +111,7 @@ def enqueue(connection: Connection, project: int) -> int:
         select(TaskRow).where(TaskRow.project_id == project).with_for_update(key_share=True)
     ).one_or_none()
     if row is None:
-        save_task(connection, project, LabelTask())
+        ensure_task(connection, project)
         return enqueue(connection, project)
     task = LabelTask.model_validate(row.body)
     if task.arms:

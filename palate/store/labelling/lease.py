@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, ins
 
 from palate.maths.seeds import seed
 from palate.records import Answer, LabelTask
+from palate.store.labelling.accounts import REMOVED
 from palate.store.labelling.errors import Refused
 from palate.store.labelling.items import balanced_order, enqueue, task_of
 from palate.store.schema import AssignmentRow, ItemRow, MemberRow
@@ -71,14 +72,23 @@ def claim_ahead(
 
 def member_of(connection: Connection, project: int, person: int) -> Row[MemberRow]:
     """Somebody's membership, locked until the transaction ends."""
-    row = connection.execute(
-        select(MemberRow)
-        .where(MemberRow.project_id == project, MemberRow.person_id == person)
-        .with_for_update(key_share=True)
-    ).one_or_none()
+    row = member_if_any(connection, project, person)
     if row is None:
         raise Refused("no_member")
     return row
+
+
+def member_if_any(connection: Connection, project: int, person: int) -> Row[MemberRow] | None:
+    """The same; None for those who were never members or were removed."""
+    return connection.execute(
+        select(MemberRow)
+        .where(
+            MemberRow.project_id == project,
+            MemberRow.person_id == person,
+            MemberRow.state != REMOVED,
+        )
+        .with_for_update(key_share=True)
+    ).one_or_none()
 
 
 def release_expired(connection: Connection, project: int, task: LabelTask, *, now: float) -> None:
@@ -95,10 +105,33 @@ def release_expired(connection: Connection, project: int, task: LabelTask, *, no
         .with_for_update(skip_locked=True, key_share=True)
     ).all()
     for id, item, purpose in ended:
-        gone = update(AssignmentRow).where(AssignmentRow.id == id)
-        connection.execute(gone.values(state="expired"))
-        if purpose == "ordinary":
-            count_item(connection, project, item, task, taken=-1)
+        _give_back(connection, project, id, item, purpose, task)
+
+
+def release_all(connection: Connection, project: int, person: int) -> None:
+    """End all leases of a member, who is locked, and give their items back."""
+    task = task_of(connection, project)
+    held = connection.execute(
+        select(AssignmentRow.id, AssignmentRow.item, AssignmentRow.purpose)
+        .where(
+            AssignmentRow.project_id == project,
+            AssignmentRow.person_id == person,
+            AssignmentRow.state == "open",
+        )
+        .order_by(AssignmentRow.item)
+        .with_for_update(key_share=True)
+    ).all()
+    for id, item, purpose in held:
+        _give_back(connection, project, id, item, purpose, task)
+
+
+def _give_back(
+    connection: Connection, project: int, id: str, item: int, purpose: str, task: LabelTask
+) -> None:
+    gone = update(AssignmentRow).where(AssignmentRow.id == id)
+    connection.execute(gone.values(state="expired"))
+    if purpose == "ordinary":
+        count_item(connection, project, item, task, taken=-1)
 
 
 def count_item(

@@ -8,14 +8,14 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select, update
 
 from palate.records import Group, Prompt, Response, user_prompt
 from palate.store import queries
 from palate.store.labelling.desk import audit
 from palate.store.labelling.errors import Refused
 from palate.store.labelling.items import ask_first, project_name, shown_together, task_of
-from palate.store.labelling.lease import hold, member_of
+from palate.store.labelling.lease import hold, member_if_any, member_of
 from palate.store.schema import ItemRow, LivePromptRow
 
 LONGEST = 20_000
@@ -111,6 +111,12 @@ def release(connection: Connection, asked: LivePrompt) -> None:
     _set(connection, asked.id, taken_at=None)
 
 
+def forget(connection: Connection, project: int, person: int) -> None:
+    """Answer nothing that somebody waits for."""
+    mine = (LivePromptRow.project_id == project, LivePromptRow.person_id == person)
+    connection.execute(delete(LivePromptRow).where(*mine, _waiting()))
+
+
 def refuse_long(connection: Connection, asked: LivePrompt) -> None:
     """A prompt that is longer than a policy can read."""
     _set(connection, asked.id, problem="prompt_too_long")
@@ -121,10 +127,11 @@ def answer(
 ) -> None:
     """Store the policies' responses as a group, as a question, and as its asker's own to vote on.
 
-    What was answered before, by somebody who took it later, stays as it is.
+    What was answered before, by somebody who took it later, stays as it is; and nobody waits for an
+    answer who has been removed.
     """
-    member = member_of(connection, asked.project, asked.person)
-    if own(connection, asked.project, asked.person, asked.id).assignment:
+    member = member_if_any(connection, asked.project, asked.person)
+    if member is None or own(connection, asked.project, asked.person, asked.id).assignment:
         return
     task = task_of(connection, asked.project)
     group = Group(prompt=asked.prompt, responses=tuple(responses))

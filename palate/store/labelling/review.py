@@ -10,11 +10,11 @@ from palate.records import Answer, Group, Judgement, JudgementId, Skip
 from palate.store import queries
 from palate.store.labelling.answers import EVENTS, judge_name
 from palate.store.labelling.assignments import Assignment, check_shape, is_decided
-from palate.store.labelling.checks import recent_answers, set_state
+from palate.store.labelling.checks import recent_answers
 from palate.store.labelling.desk import audit
 from palate.store.labelling.errors import Refused
 from palate.store.labelling.items import add_items, group_of, project_name, task_of
-from palate.store.labelling.lease import CHECKS, member_of, note_decision
+from palate.store.labelling.lease import CHECKS, note_decision
 from palate.store.schema import AssignmentRow, GroupRow, ItemRow, JudgementRow, MemberRow, TaskRow
 
 
@@ -229,12 +229,3 @@ def checks(connection: Connection, project: int) -> int:
     """How many checks a project has."""
     number = select(func.count()).where(ItemRow.project_id == project, ItemRow.purpose.in_(CHECKS))
     return connection.scalars(number).one()
-
-
-def change_state(
-    connection: Connection, project: int, person: int, state: str, *, by: int, now: float
-) -> None:
-    """An owner pauses a member, or lets one go on."""
-    member = member_of(connection, project, person)
-    set_state(connection, member, state, "by hand" if state == "paused" else "", now=now)
-    audit(connection, f"set {state}", at=now, project=project, person=by, detail={"for": person})

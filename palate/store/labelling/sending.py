@@ -2,12 +2,12 @@
 
 from sqlalchemy import Connection, exists, select, update
 
-from palate.records import Group, LabelTask
+from palate.records import Group
 from palate.store import queries
 from palate.store.labelling.assignments import is_decided
 from palate.store.labelling.desk import audit
 from palate.store.labelling.errors import Refused
-from palate.store.labelling.items import ask_first, has_task, project_name, save_task
+from palate.store.labelling.items import ask_first, ensure_task, project_name
 from palate.store.schema import Body, ItemRow, MemberRow
 
 
@@ -19,8 +19,7 @@ def send(
     `source` says in the audit where the group comes from.
     """
     added = queries.insert_groups(connection, project_name(connection, project), [group])
-    if not has_task(connection, project):
-        save_task(connection, project, LabelTask())
+    ensure_task(connection, project)
     ordinary = (ItemRow.project_id == project, ItemRow.purpose == "ordinary")
     if connection.scalar(select(exists().where(*ordinary, ItemRow.group_id == group.id))):
         return False

@@ -58,6 +58,8 @@ def reader(request: Request, project: int, desk: DeskHere, bearer: Bearer) -> To
     with desk.reading() as connection:
         secret = bearer.credentials if bearer else ""
         held = accounts.token(connection, "api", secret, now=desk.clock())
+        if held and not accounts.owns(connection, held.made_by, held.project or 0):
+            held = None  # a token may no more than whoever made it
     if held is None:
         limited(request, "login", f"api {request.client.host if request.client else ''}")
         raise HTTPException(401, "a valid token is needed", {"WWW-Authenticate": "Bearer"})

@@ -12,7 +12,7 @@ from palate.store.labelling import Desk, accounts, answers, lease, own, review
 from palate.store.labelling.answers import Assignment
 from palate.store.labelling.checks import Feedback
 from palate.store.labelling.errors import Refused
-from palate.store.labelling.items import task_of
+from palate.store.labelling.items import is_set_up, task_of
 from palate.web import forms
 from palate.web.asking import fill
 from palate.web.pages import go_to, page
@@ -29,15 +29,11 @@ def show(
     request: Request, here: Annotator, desk: DeskHere, told: str = "", voted: str = ""
 ) -> Response:
     """The person's current question, else the next one."""
-    try:
+    if here.project.role == "owner" and not _is_set_up(desk, here):
+        return go_to(f"/projects/{here.project.id}/settings")
+    asked, progress = _claimed(desk, here)
+    if not asked and fill(desk, here.project.id):
         asked, progress = _claimed(desk, here)
-        if not asked and fill(desk, here.project.id):
-            asked, progress = _claimed(desk, here)
-    except Refused as refused:
-        if refused.reason != "paused":
-            raise
-        reason = _pause_reason(desk, here)
-        return page("paused", request, here.visitor, inside=here, reason=reason)
     task = asked.task if asked else _task(desk, here)
     arena = task.compare == "policies"
     named = _named(desk, here, voted) if arena and voted else ()
@@ -58,6 +54,11 @@ def show(
 def _later(desk: Desk, here: Inside) -> int:
     with desk.reading() as connection:
         return own.count_put_off(connection, here.project.id, here.person.id)
+
+
+def _is_set_up(desk: Desk, here: Inside) -> bool:
+    with desk.reading() as connection:
+        return is_set_up(connection, here.project.id)
 
 
 def _task(desk: Desk, here: Inside) -> LabelTask:
@@ -130,12 +131,6 @@ def question(
         told=told if told in ("right", "equal") or told in LETTERS else "",
         problem=problem,
     )
-
-
-def _pause_reason(desk: Desk, here: Inside) -> str:
-    with desk.reading() as connection:
-        found = accounts.members(connection, here.project.id)
-    return next((m.reason for m in found if m.person == here.person.id), "")
 
 
 @router.post("/assignments/{id}")
