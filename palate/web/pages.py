@@ -9,6 +9,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from palate.web import text
 from palate.web.strings import text as string
 from palate.web.visitor import COOKIE, SESSION_SECONDS, Inside, Visitor
+from palate.web.wording import ago, did, span
 
 STATIC = Path(__file__).parent / "static"
 THEMES = ("light", "dark")
@@ -20,7 +21,8 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.globals |= {"t": string}
+_templates.globals |= {"t": string, "did": did}
+_templates.filters |= {"ago": ago, "span": span}
 _templates.filters |= {"rendered": text.rendered, "raw": text.raw}
 _templates.filters |= {"inline": text.inline, "line": text.line}
 
@@ -42,6 +44,7 @@ def page(
         person=visitor.person,
         project=inside and inside.project,
         role=inside.project.role if inside else "",
+        has_run=inside is not None and _has_run(request, inside),
         theme=theme if theme in THEMES else "",
         path=request.url.path if request.method == "GET" else "/",
         here=name,
@@ -51,6 +54,13 @@ def page(
     if COOKIE not in request.cookies:
         keep_session(request, response, visitor.secret)
     return response
+
+
+def _has_run(request: Request, inside: Inside) -> bool:
+    """Whether there is a run for this person to see on the project's Run page."""
+    folder: Path = request.app.state.root / "runs"
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set[str]()
+    return inside.project.name in there or (inside.person.owner and bool(there))
 
 
 def keep_session(request: Request, response: Response, secret: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from palate.store.labelling import review
+from palate.store.labelling import rights
 from palate.store.labelling.errors import Refused
 from tests.store.office import PROJECT, Office, choice, gold
 
@@ -43,7 +43,7 @@ def test_whoever_fails_checks_is_paused_until_the_owner_says_otherwise(tmp_path:
     assert 16 <= len(purposes) <= 24, "one in four"
     assert office.member("ann").reason == "checks"
     with office.desk.writing() as connection:
-        review.change_state(connection, PROJECT, ann, "active", by=1, now=office.now)
+        rights.change_state(connection, PROJECT, ann, "active", by=1, now=office.now)
     assert office.claim(ann) is not None
 
 

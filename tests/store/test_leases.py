@@ -11,13 +11,14 @@ from sqlalchemy import select, text
 from palate.records import (
     Answer,
     LabelTask,
+    Ranking,
     Skip,
 )
 from palate.store.database import Store
-from palate.store.labelling import items
+from palate.store.labelling import Desk, items, review
 from palate.store.labelling.errors import Refused
 from palate.store.schema import AssignmentRow
-from tests.store.office import PROJECT, Office, choice, group
+from tests.store.office import PROJECT, Office, choice, gold, group
 
 
 def test_a_reload_shows_the_same_question_and_an_answer_the_next(office: Office) -> None:
@@ -118,17 +119,42 @@ def test_groups_that_are_sampled_later_are_asked_about_too(office: Office) -> No
     assert office.claim(ann).group == group(99)
 
 
-def test_the_kind_of_task_is_fixed_once_somebody_was_asked(office: Office) -> None:
+def test_what_is_asked_is_fixed_by_the_first_answer_and_not_by_looking(office: Office) -> None:
+    ann, bob = office.hire("ann"), office.hire("bob")
+    for _ in range(3):
+        asked = office.claim(ann)
+        office.submit(ann, asked, Answer(verdicts=(Skip(reason="unclear"),), seconds=1.0))
+    assert office.claim(bob).item == 1
     with office.desk.writing() as connection:
-        items.enqueue(connection, PROJECT)
         items.save_task(connection, PROJECT, LabelTask(kind="ranking"))
-    ann = office.hire("ann")
-    assert office.claim(ann).task.kind == "ranking"
+    first = office.claim(ann)
+    assert (first.task.kind, first.item) == ("ranking", 1), "the queue begins again"
+    office.submit(ann, first, Answer(verdicts=(Ranking(ranks=(0, 1)),), seconds=1.0))
     with office.desk.writing() as connection, pytest.raises(Refused, match="kind_is_fixed"):
         items.save_task(connection, PROJECT, LabelTask(kind="pairwise"))
     with office.desk.writing() as connection:
         items.save_task(connection, PROJECT, LabelTask(kind="ranking", overlap=3))
-    assert office.claim(office.hire("bob")).item == 1
+    assert office.claim(bob).item == 1
+    assert office.progress(ann).answered == 1
+
+
+def test_checks_outlive_a_change_of_what_is_asked(office: Office) -> None:
+    gold(office, 2)
+    office.claim(office.hire("ann"))
+    with office.desk.writing() as connection:
+        items.save_task(connection, PROJECT, LabelTask(kind="rating"))
+        assert review.checks(connection, PROJECT) == 2
+
+
+def test_the_default_task_is_no_decision_of_an_owner(url: str) -> None:
+    with Store(url) as store:
+        store.add_groups("cafe", [group(0)])
+    with Desk(url) as desk, desk.writing() as connection:
+        assert not items.is_set_up(connection, PROJECT)
+        items.enqueue(connection, PROJECT)
+        assert not items.is_set_up(connection, PROJECT)
+        items.save_task(connection, PROJECT, LabelTask())
+        assert items.is_set_up(connection, PROJECT)
 
 
 def test_sixty_four_people_at_once_lose_nothing_and_never_exceed_the_overlap(url: str) -> None:

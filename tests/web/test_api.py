@@ -12,13 +12,17 @@ from tests.web.site import PROJECT, Site, csrf, group
 
 
 def program(cafe: Site, scope: str, project: int = PROJECT) -> TestClient:
-    """A client that holds a token."""
+    """A client that holds a token of an owner's."""
     with cafe.desk.writing() as connection:
+        if accounts.password_of(connection, "maker") is None:
+            accounts.add_person(connection, "maker", "no hash", owner=True, now=0)
+        maker, _ = accounts.password_of(connection, "maker")
         secret = accounts.issue(
             connection,
             "api",
             now=cafe.desk.clock(),
             lifetime=60,
+            made_by=maker,
             project=project,
             role=scope,
             name="judge-v1",

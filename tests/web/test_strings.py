@@ -11,7 +11,7 @@ from palate.web.strings import STRINGS
 WEB = Path(palate.web.__file__).parent
 FAMILIES = (
     *("speaker_", "role_", "kind_", "ask_", "view_", "skip_", "paused_", "state_", "reason_"),
-    *("scope_", "compare_", "pick_", "arm_", "judges_", "names_"),
+    *("scope_", "compare_", "pick_", "arm_", "judges_", "names_", "did_"),
 )
 """Prefixes to which pages add a word."""
 

@@ -115,7 +115,7 @@ def token(connection: Connection, kind: Kind, secret: str, *, now: float) -> Tok
     return None if row is None else _token(row)
 
 
-def _token(row: Row[TokenRow]) -> Token:
+def _token(row: Row[TokenRow] | Row[TokenRow, str]) -> Token:
     return Token(
         hash=row.hash,
         kind=cast(Kind, row.kind),
@@ -133,9 +133,7 @@ def programs(connection: Connection, project: int, *, now: float) -> list[tuple[
     rows = connection.execute(
         select(TokenRow, PersonRow.name.label("maker"))
         .join(PersonRow, PersonRow.id == TokenRow.made_by)
-        .where(
-            TokenRow.kind == "api", TokenRow.project_id == project, TokenRow.expires_at > now
-        )
+        .where(TokenRow.kind == "api", TokenRow.project_id == project, TokenRow.expires_at > now)
         .order_by(TokenRow.created_at.desc())
         .limit(200)
     )
@@ -242,11 +240,11 @@ def _membership(person: int) -> ColumnElement[bool]:
     )
 
 
-def _entry(somebody: Person, row: Row[tuple[int, str, Role, str, str]]) -> Project:
+def _entry(somebody: Person, row: Row[int, str, str, str, str]) -> Project:
     id, name, role, state, reason = row
     if somebody.owner:  # nobody can pause the owner of the installation
         return Project(id=id, name=name, role="owner", state="active", reason="")
-    return Project(id=id, name=name, role=role, state=state, reason=reason)
+    return Project(id=id, name=name, role=cast(Role, role), state=state, reason=reason)
 
 
 def project_named(connection: Connection, name: str) -> int:

@@ -41,7 +41,7 @@ def watch(
     shown: tuple[int, ...],
     now: float,
 ) -> Feedback | None:
-    """Pause, admit or leave alone the member who has just answered; owners are left alone, who write
+    """Pause, admit or leave alone the member who has just answered; no owner is paused, who writes
     the checks."""
     results = check_results(connection, member.project_id, member.person_id)
     if member.state == "qualifying":

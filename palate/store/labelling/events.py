@@ -35,18 +35,12 @@ def events(connection: Connection, project: int, *, limit: int) -> list[Event]:
         .order_by(AuditRow.id.desc())
         .limit(_NEWEST)
     ).all()
-    names = dict(
-        connection.execute(
-            select(PersonRow.id, PersonRow.name).where(
-                PersonRow.id.in_({row.detail["for"] for row in rows if "for" in row.detail})
-            )
-        )
-        .tuples()
-        .all()
-    )
+    people = {id for row in rows if isinstance(id := row.detail.get("for"), int)}
+    named = select(PersonRow.id, PersonRow.name).where(PersonRow.id.in_(people))
+    names: dict[object, str] = {row.id: row.name for row in connection.execute(named)}
     found: dict[tuple[date, str, str, str, str], tuple[float, int]] = {}
     for at, who, action, detail in rows:
-        about = names.get(detail["for"], "") if "for" in detail else ""
+        about = names.get(detail.get("for"), "")
         word = next((str(detail[key]) for key in ("role", "reason", "name") if key in detail), "")
         key = (datetime.fromtimestamp(at, UTC).date(), who or "", action, about, word)
         newest, number = found.get(key, (at, 0))

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from palate.store.labelling import accounts
 from palate.store.labelling.accounts import Person, Role
@@ -144,22 +144,22 @@ def _listed(connection: Connection, hashes: Collection[str]) -> list[Invitation]
             hash=row.hash,
             name=row.name,
             maker=row.maker or "",
-            grants=_grants(connection, row),
+            grants=_grants(connection, row.hash, row.made_by),
             expires_at=row.expires_at,
         )
         for row in rows
     ]
 
 
-def _grants(connection: Connection, token: Row[TokenRow]) -> tuple[Grant, ...]:
+def _grants(connection: Connection, hash: str, maker: int | None) -> tuple[Grant, ...]:
     rows = connection.execute(
         select(GrantRow.project_id, ProjectRow.name, GrantRow.role)
         .join(ProjectRow, ProjectRow.id == GrantRow.project_id)
-        .where(GrantRow.hash == token.hash)
+        .where(GrantRow.hash == hash)
         .order_by(ProjectRow.name)
     )
     return tuple(
         Grant(project=project, name=name, role=cast(Role, role))
         for project, name, role in rows
-        if token.made_by is None or accounts.owns(connection, token.made_by, project)
+        if maker is None or accounts.owns(connection, maker, project)
     )

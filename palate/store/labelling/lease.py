@@ -104,8 +104,7 @@ def release_expired(connection: Connection, project: int, task: LabelTask, *, no
         .limit(200)
         .with_for_update(skip_locked=True, key_share=True)
     ).all()
-    for id, item, purpose in ended:
-        _give_back(connection, project, id, item, purpose, task)
+    _give_back(connection, project, task, ended)
 
 
 def release_all(connection: Connection, project: int, person: int) -> None:
@@ -121,17 +120,17 @@ def release_all(connection: Connection, project: int, person: int) -> None:
         .order_by(AssignmentRow.item)
         .with_for_update(key_share=True)
     ).all()
-    for id, item, purpose in held:
-        _give_back(connection, project, id, item, purpose, task)
+    _give_back(connection, project, task, held)
 
 
 def _give_back(
-    connection: Connection, project: int, id: str, item: int, purpose: str, task: LabelTask
+    connection: Connection, project: int, task: LabelTask, ended: Sequence[Row[str, int, str]]
 ) -> None:
-    gone = update(AssignmentRow).where(AssignmentRow.id == id)
-    connection.execute(gone.values(state="expired"))
-    if purpose == "ordinary":
-        count_item(connection, project, item, task, taken=-1)
+    for id, item, purpose in ended:
+        gone = update(AssignmentRow).where(AssignmentRow.id == id)
+        connection.execute(gone.values(state="expired"))
+        if purpose == "ordinary":
+            count_item(connection, project, item, task, taken=-1)
 
 
 def count_item(

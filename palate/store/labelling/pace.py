@@ -79,7 +79,7 @@ def paces(connection: Connection, project: int, *, now: float) -> dict[int, Pace
     )
     answers: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for person, at, seconds in rows:
-        answers[person].append((at, seconds))
+        answers[person].append((at or now, seconds))
     return {person: _pace(said) for person, said in answers.items()}
 
 

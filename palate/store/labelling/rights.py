@@ -6,7 +6,7 @@ entrance to: nobody gains a right by it.
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, update
 
 from palate.store.labelling import accounts
 from palate.store.labelling.accounts import REMOVED, Person, Role
@@ -105,12 +105,10 @@ def manages(connection: Connection, by: Person, person: int) -> bool:
     if somebody.owner or by.id == person:
         return False
     entered = {project.id for project in accounts.projects(connection, somebody)}
-    return by.owner or bool(entered) and entered <= set(accounts.owned(connection, by))
+    return by.owner or (bool(entered) and entered <= set(accounts.owned(connection, by)))
 
 
-def log_out(
-    connection: Connection, by: Person, person: int, *, project: int, now: float
-) -> None:
+def log_out(connection: Connection, by: Person, person: int, *, project: int, now: float) -> None:
     """End all sessions of a person."""
     if not manages(connection, by, person):
         raise Refused("not_yours_to_change")
@@ -119,9 +117,7 @@ def log_out(
     audit(connection, "log out", at=now, project=project, person=by.id, detail=detail)
 
 
-def reset_link(
-    connection: Connection, by: Person, person: int, *, project: int, now: float
-) -> str:
+def reset_link(connection: Connection, by: Person, person: int, *, project: int, now: float) -> str:
     """A secret with which a person chooses a new password, once; older ones end."""
     if not manages(connection, by, person):
         raise Refused("not_yours_to_change")

@@ -101,9 +101,7 @@ def login(request: Request, anybody: Anybody, desk: DeskHere, form: Form) -> Res
         found = accounts.password_of(connection, name)
     if check_password(word(form, "password"), found and found[1]) and found:
         with desk.writing() as connection:
-            return _logged_in(
-                request, desk, connection, found[0], to=_way(word(form, "to"))
-            )
+            return _logged_in(request, desk, connection, found[0], to=_way(word(form, "to")))
     with desk.writing() as connection:
         audit(connection, "failed login", at=desk.clock(), person=found and found[0])
     to = _way(word(form, "to"))

@@ -165,7 +165,7 @@ def change(here: Owner, desk: DeskHere, form: Form, member: int, state: str) -> 
 def invite(request: Request, here: Owner, desk: DeskHere, form: Form) -> Response:
     """A link that lets one person join this project, and others that one owns; shown once."""
     with desk.writing() as connection:
-        wanted = {here.project.id: _role(word(form, "role"))}
+        wanted: dict[int, Role] = {here.project.id: _role(word(form, "role"))}
         for other in accounts.owned(connection, here.person):
             if other != here.project.id and (name := word(form, f"role_{other}")):
                 wanted[other] = _role(name)

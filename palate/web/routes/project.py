@@ -50,7 +50,7 @@ def _settings(
         here.visitor,
         inside=here,
         status=400 if problem else 200,
-        task=task.model_dump() | values,
+        task={**task.model_dump(), **values},
         fixed=fixed,
         first=first,
         number_of_checks=number,

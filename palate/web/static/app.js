@@ -330,6 +330,17 @@
     if (press(event.key) !== false) event.preventDefault();
   });
 
+  // A link or a token that is shown once
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest(".copy-link");
+    if (!button) return;
+    const field = $("input", button.parentElement);
+    field.select();
+    if (navigator.clipboard) await navigator.clipboard.writeText(field.value);
+    else document.execCommand("copy");  // plain http from another machine has no clipboard
+    button.textContent = button.dataset.done;
+  });
+
   // The tab of this page is in sight where not all fit
   const tab = $(".tabs [aria-current]");
   if (tab) tab.parentElement.scrollLeft = tab.offsetLeft - (tab.parentElement.clientWidth - tab.offsetWidth) / 2;
