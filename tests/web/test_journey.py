@@ -41,7 +41,8 @@ def clicked(folder: Path, context: BrowserContext) -> None:
         page.get_by_label("Name").fill("olga")
         page.get_by_label("Password").fill("correct horse")
         page.get_by_role("button", name="Create the account").click()
-        page.get_by_role("link", name="Label mine").click()
+        page.get_by_role("link", name="Set up mine").click()
+        page.get_by_role("button", name="Save and begin").click()
         for left in range(PROMPTS, 0, -1):
             expect(page.get_by_text(f"{left} left")).to_be_visible()
             page.locator("input[name=choice]").first.check(force=True)
