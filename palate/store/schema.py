@@ -287,6 +287,24 @@ class LivePromptRow(Table):
     problem: Mapped[str] = mapped_column(String(32), default="")
 
 
+class CommentRow(Table):
+    """What a person tells the owners about a group; `settled` once somebody dealt with it."""
+
+    __tablename__ = "comments"
+    __table_args__ = (
+        ForeignKeyConstraint(["project_id", "group_id"], ["groups.project_id", "groups.id"]),
+        Index("ix_comments_group", "project_id", "group_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int]
+    group_id: Mapped[str] = mapped_column(String(16))
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id"))
+    text: Mapped[str]
+    at: Mapped[float]
+    settled: Mapped[bool] = mapped_column(default=False, server_default=false())
+
+
 class AuditRow(Table):
     """Who did what when; rows are only ever added."""
 

@@ -61,6 +61,7 @@ MATRIX = [
     ("GET", "/projects/1/disagreements", {}, (LOGIN, 404, 403, 200, 200)),
     ("GET", "/projects/1/disagreements/1", {}, (LOGIN, 404, 403, 200, 200)),
     ("POST", "/projects/1/disagreements/1", {"choice": "tie"}, (LOGIN, 404, 403, 303, 400)),
+    ("POST", "/projects/1/disagreements/1/comments/7", {}, (LOGIN, 404, 403, 404, 404)),
     ("POST", "/projects/1/disagreements/1/again", {}, (LOGIN, 404, 403, 303, 303)),
     ("POST", "/projects/1/disagreements/77/again", {}, (LOGIN, 404, 403, 404, 404)),
     ("GET", "/projects/1/quality", {}, (LOGIN, 404, 403, 200, 200)),

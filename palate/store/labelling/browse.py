@@ -12,6 +12,7 @@ from palate.store.labelling.lease import CHECKS
 from palate.store.labelling.review import decided, disputed
 from palate.store.schema import (
     AssignmentRow,
+    CommentRow,
     GroupRow,
     ItemRow,
     PersonRow,
@@ -19,8 +20,19 @@ from palate.store.schema import (
     ResponseRow,
 )
 
-State = Literal["any", "unanswered", "open", "answered", "disputed", "decided", "skipped", "check"]
-"""What may be asked of a question: `open` wants more answers, `disputed` has different ones."""
+State = Literal[
+    "any",
+    "unanswered",
+    "open",
+    "answered",
+    "disputed",
+    "decided",
+    "skipped",
+    "check",
+    "comment",
+]
+"""What may be asked of a question: `open` wants more answers, `disputed` has different ones, and a
+`comment` about it waits for an owner."""
 _LOOKED_AT = 5_000
 """Questions whose text is read for one page."""
 _WINDOW = 250
@@ -112,6 +124,13 @@ def _in_state(project: int, state: State) -> Sequence[ColumnElement[bool]]:
         "decided": (is_decided,),
         "skipped": (_given(AssignmentRow.state == "skipped"),),
         "check": (ItemRow.purpose.in_(CHECKS),),
+        "comment": (
+            ItemRow.group_id.in_(
+                select(CommentRow.group_id).where(
+                    CommentRow.project_id == project, CommentRow.settled.is_(False)
+                )
+            ),
+        ),
     }
     return states[state]
 

@@ -8,7 +8,7 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from palate.records import LabelTask
-from palate.store.labelling import Desk, accounts, answers, lease, own, review
+from palate.store.labelling import Desk, accounts, answers, comments, lease, own, review
 from palate.store.labelling.answers import Assignment
 from palate.store.labelling.checks import Feedback
 from palate.store.labelling.errors import Refused
@@ -128,7 +128,7 @@ def question(
         progress=progress,
         minutes=math.ceil(progress.remaining * progress.seconds_each / 60),
         named=named,
-        told=told if told in ("right", "equal") or told in LETTERS else "",
+        told=told if told in ("right", "equal", "commented") or told in LETTERS else "",
         problem=problem,
     )
 
@@ -139,6 +139,8 @@ def submit(request: Request, here: Annotator, desk: DeskHere, form: Form, id: st
     person, project = here.person.id, here.project.id
     if word(form, "action") == "later":
         return _put_off(here, desk, form, id)
+    if word(form, "action") == "comment":
+        return _commented(request, here, desk, form, id)
     with desk.writing() as connection:
         asked = answers.assignment(connection, project, person, id)
         try:
@@ -159,6 +161,22 @@ def submit(request: Request, here: Annotator, desk: DeskHere, form: Form, id: st
             now=desk.clock(),
         )
     return go_to(f"/projects/{project}/label{_told(asked, feedback)}")
+
+
+def _commented(request: Request, here: Inside, desk: Desk, form: FormData, id: str) -> Response:
+    """Tell the owners something, and show the question again with what is filled in."""
+    person, project, problem = here.person.id, here.project.id, ""
+    with desk.writing() as connection:
+        asked = answers.assignment(connection, project, person, id)
+        try:
+            text = word(form, "comment")
+            comments.comment(connection, project, person, id, text, now=desk.clock())
+        except Refused as refused:
+            problem = refused.reason
+        progress = review.progress(connection, project, person)
+    kept = replace(asked, draft=forms.read_draft(form))
+    told = "" if problem else "commented"
+    return question(request, here, kept, progress=progress, told=told, problem=problem)
 
 
 def _put_off(here: Inside, desk: Desk, form: FormData, id: str) -> Response:

@@ -1,12 +1,15 @@
 """Where annotators disagree: reviewers see what was said and decide."""
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter, Request
 from sqlalchemy import Connection
 from starlette.responses import Response
 
 from palate.records import Answer
-from palate.store.labelling import accounts, review, sending
+from palate.store.labelling import accounts, comments, review, sending
 from palate.store.labelling.assignments import Assignment, is_decided
+from palate.store.labelling.comments import Comment
 from palate.store.labelling.errors import Refused
 from palate.store.labelling.lease import CHECKS
 from palate.web import forms
@@ -35,7 +38,8 @@ def show(request: Request, here: Reviewer, desk: DeskHere, item: int) -> Respons
         asked = review.question(connection, here.project.id, item, now=desk.clock())
         said = review.item_answers(connection, here.project.id, item)
         stands = _stands(connection, asked)
-    return _question(request, here, asked, said, stands=stands)
+        told = comments.comments(connection, here.project.id, asked.group.id)
+    return _question(request, here, asked, said, stands=stands, told=told)
 
 
 def _question(
@@ -45,6 +49,7 @@ def _question(
     said: tuple[tuple[str, Answer], ...],
     *,
     stands: str = "",
+    told: Sequence[Comment] = (),
     problem: str = "",
     status: int = 200,
 ) -> Response:
@@ -60,6 +65,7 @@ def _question(
         steps=forms.scale(asked.task),
         said=[(who, answer_words(answer, asked.order), answer) for who, answer in said],
         stands=stands,
+        comments=told,
         problem=problem,
     )
 
@@ -69,6 +75,14 @@ def _stands(connection: Connection, asked: Assignment) -> str:
     if asked.purpose in CHECKS:
         return "is_check"
     return "is_decided" if is_decided(connection, asked.project, asked.item) else ""
+
+
+@router.post("/{item}/comments/{id}")
+def settle(here: Reviewer, desk: DeskHere, form: Form, item: int, id: int) -> Response:
+    """Mark what somebody told the owners as dealt with."""
+    with desk.writing() as connection:
+        comments.settle(connection, here.project.id, id, person=here.person.id, now=desk.clock())
+    return go_to(f"/projects/{here.project.id}/disagreements/{item}")
 
 
 @router.post("/{item}/again")
