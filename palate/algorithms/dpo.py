@@ -129,6 +129,12 @@ def kto_loss(
             {
                 "dpo/loss": Mean(float(total.detach()), count),
                 "dpo/accuracy": Mean(float(right.sum()), count),
+                "dpo/chosen_reward": _mean_of(implicit[desirable]),
+                "dpo/rejected_reward": _mean_of(implicit[~desirable]),
             }
         ),
     )
+
+
+def _mean_of(values: torch.Tensor) -> Mean:
+    return Mean(float(values.sum()), float(len(values)))

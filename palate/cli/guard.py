@@ -1,6 +1,7 @@
 """Errors that a person can act on become one message and an exit code."""
 
 import errno
+import signal
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -11,12 +12,12 @@ from rich.text import Text
 
 BAD_INPUT = 2
 FAILURE = 1
-INTERRUPTED = 130
 
 
 @contextmanager
 def guard(*, debug: bool) -> Generator[None]:
-    """Exit 2 for input that has to change, 1 for what the machine refused, 130 for Ctrl-C.
+    """Exit 2 for input that has to change, 1 for what the machine refused, 130 for Ctrl-C (143 for
+    SIGTERM).
 
     Anything else is a bug in palate and keeps its traceback, as everything does with `--debug`.
     """
@@ -26,8 +27,9 @@ def guard(*, debug: bool) -> Generator[None]:
 
     try:
         yield
-    except KeyboardInterrupt:
-        _leave("interrupted; run the same command again to resume", INTERRUPTED)
+    except KeyboardInterrupt as error:
+        number = error.args[0] if error.args else signal.SIGINT
+        _leave("interrupted; run the same command again to resume", 128 + number)
     except BrokenPipeError:
         raise  # the reader of `palate show ppo | head` has seen enough; typer ends quietly
     except (ConfigError, DataError) as error:

@@ -121,3 +121,29 @@ class ReadingConfig(StageConfig):
 
     bad_rows: Literal["refuse", "skip"] = "refuse"
     """`refuse` stops at the first row that cannot be read; `skip` counts them and says which."""
+
+
+class TrainingConfig(ReadingConfig):
+    """A stage that trains on fixed data."""
+
+    limit: int = Field(default=0, ge=0)
+    """At most this many rows to train on, and as many held-out ones (0: all)."""
+    max_updates: int = Field(default=0, ge=0)
+    """At most this many updates; the schedule ends with them (0: as many as `epochs` takes)."""
+    checkpoint_updates: int = Field(default=50, ge=1)
+    """A resumable checkpoint every so many updates."""
+
+
+class HeldOutConfig(TrainingConfig):
+    """A stage that trains on fixed data and measures rows that it does not train on."""
+
+    held_out_fraction: float = Field(default=0.1, ge=0, lt=1)
+    """Fraction of prompts held out when the data has no held-out part of its own."""
+    evaluate_updates: int = Field(default=0, ge=0)
+    """Held-out rows are measured every so many updates (0: five times in all), and at the end."""
+    evaluate_rows: int = Field(default=128, ge=0)
+    """At most so many held-out rows are measured on the way (0: all); at the end all of them."""
+    keep: Literal["last", "best"] = "last"
+    """Weights to save: the last, or those that had the lowest held-out loss."""
+    patience: int = Field(default=0, ge=0)
+    """Training ends after this many measurements in a row without a new lowest loss (0: never)."""

@@ -6,12 +6,14 @@ from pydantic import Field
 
 from palate.config.base import Config
 from palate.config.common import (
+    HeldOutConfig,
     LoraConfig,
     OptimizerConfig,
     PromptConfig,
     ReadingConfig,
     SamplingConfig,
     StageConfig,
+    TrainingConfig,
 )
 from palate.config.onpolicy import (
     AnyOnPolicyConfig,
@@ -44,7 +46,7 @@ class ArchitectureConfig(Config):
     """Further fields of the transformers configuration, by their own names."""
 
 
-class PretrainConfig(ReadingConfig):
+class PretrainConfig(TrainingConfig):
     """`pretrain`: a causal language model and its tokenizer from scratch."""
 
     stage: Literal["pretrain"] = "pretrain"
@@ -76,7 +78,7 @@ class PrepareConfig(StageConfig):
     """Files or Hub names that are handed to the function; override them to use local copies."""
 
 
-class SftConfig(ReadingConfig):
+class SftConfig(HeldOutConfig):
     """`sft`: supervised fine-tuning on demonstrations; the loss is on response tokens only."""
 
     stage: Literal["sft"] = "sft"
@@ -92,6 +94,8 @@ class SftConfig(ReadingConfig):
     """Longest response; longer rows follow `prompt.over_long`."""
     reduction: Literal["token_mean", "sequence_mean"] = "token_mean"
     """token_mean weighs all tokens of the global batch alike; sequence_mean has another optimum."""
+    held_out_fraction: float = Field(default=0.05, ge=0, lt=1)
+    """Fraction of prompts whose demonstrations are held out."""
     epochs: float = Field(default=2.0, gt=0)
     """Passes over the data."""
     batch_rows: int = Field(default=64, ge=1)
@@ -140,7 +144,7 @@ class JudgeConfig(ReadingConfig):
     """Prompt format and length, when the judge is a model."""
 
 
-class RewardConfig(ReadingConfig):
+class RewardConfig(HeldOutConfig):
     """`reward`: a Bradley-Terry reward model on groups of judged responses."""
 
     stage: Literal["reward"] = "reward"
@@ -164,8 +168,6 @@ class RewardConfig(ReadingConfig):
     """Factor on each preference's margin: -log sigmoid(r_w - r_l - margin_coef * margin)."""
     prefix_coef: float = Field(default=0.0, ge=0)
     """Weight of the same loss on the mean of the scores that a response has before its tokens."""
-    held_out_fraction: float = Field(default=0.1, ge=0, lt=1)
-    """Fraction of prompts held out when the data has no held-out part of its own."""
     lora: LoraConfig = LoraConfig()
     """Adapters."""
     optimizer: OptimizerConfig = OptimizerConfig(lr=3e-4)
@@ -175,7 +177,7 @@ class RewardConfig(ReadingConfig):
 PreferenceLoss = Literal["sigmoid", "cdpo", "robust", "ipo", "hinge", "simpo", "orpo", "kto"]
 
 
-class DpoConfig(ReadingConfig):
+class DpoConfig(HeldOutConfig):
     """`dpo`: direct preference optimization and its family; no reward model, no sampling."""
 
     stage: Literal["dpo"] = "dpo"
@@ -209,8 +211,6 @@ class DpoConfig(ReadingConfig):
     """Passes over the data."""
     batch_groups: int = Field(default=32, ge=1)
     """Groups per update."""
-    held_out_fraction: float = Field(default=0.1, ge=0, lt=1)
-    """Fraction of prompts held out when the data has no held-out part of its own."""
     lora: LoraConfig = LoraConfig()
     """Adapters."""
     optimizer: OptimizerConfig = OptimizerConfig(lr=3e-4)

@@ -49,8 +49,8 @@ class StageContext:
 
     `artifacts` maps the name of every earlier stage of the run to its folder; `project` is the
     run's name in the database at `store_url`. `bad_rows` is told of every row that cannot be used,
-    `expect` how many bytes the stage will add to what the process holds, `say` what people should
-    know.
+    `left_out` how many are longer than allowed, `expect` how many bytes the stage will add to what
+    the process holds, `say` what people should know.
     """
 
     name: str
@@ -61,6 +61,7 @@ class StageContext:
     store_url: str
     project: str
     bad_rows: BadRows = refuse
+    left_out: Callable[[int], None] = lambda count: None
     expect: Callable[[float], None] = lambda size: None
     say: Callable[[str], None] = lambda text: None
 

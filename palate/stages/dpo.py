@@ -1,7 +1,6 @@
 """`dpo`: direct preference optimization and its family."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
@@ -14,25 +13,16 @@ from palate.interfaces import Loss, LossOf, Outputs
 from palate.maths.reductions import masked_sum
 from palate.models.load import save_policy
 from palate.models.roles import Role
-from palate.records import Group, PreferenceGroup
+from palate.records import Group, PreferenceGroup, Unpaired
 from palate.stages import sources
-from palate.stages.context import MODEL, PREFERENCES, StageContext
+from palate.stages.context import HELD_OUT, MODEL, PREFERENCES, StageContext
 from palate.stages.encoding import encoded, labelled, preferred
 from palate.stages.loads import announce, fixed_memory, outline_of
 from palate.stages.policies import OpenPolicy, open_policy, with_reference
+from palate.stages.training import last_value, train
 from palate.store.errors import DataError
-from palate.training.checkpoints import Checkpoints
-from palate.training.fit import LossFor, fit
-from palate.training.learner import LocalLearner, read_all
-from palate.training.order import num_updates
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """Encoded rows and their loss."""
-
-    tokens: list[TokenGroup]
-    loss: LossFor
+from palate.training.examples import Examples
+from palate.training.learner import read_all
 
 
 def run(config: DpoConfig, context: StageContext) -> dict[str, float]:
@@ -45,24 +35,12 @@ def run(config: DpoConfig, context: StageContext) -> dict[str, float]:
     )
     outline = outline_of(policy.network)
     policy, reference = with_reference(policy, config.lora, temperature=1.0, run_seed=context.seed)
-    budget = config.compute.micro_batch_tokens
-    job = (_kto if config.loss == "kto" else _paired)(config, context, policy, reference)
-    announce(context, config, fixed_memory(config, outline, job.tokens))
+    read = _kto if config.loss == "kto" else _paired
+    examples, held = read(config, context, policy, reference)
+    announce(context, config, fixed_memory(config, outline, examples.groups))
     del reference  # only KTO's loss asks it again, and keeps it
-    learner = LocalLearner(
-        policy.plain_role(),
-        config.optimizer,
-        total_updates=num_updates(len(job.tokens), batch=config.batch_groups, epochs=config.epochs),
-        budget=budget,
-    )
-    fit(
-        learner,
-        job.tokens,
-        job.loss,
-        batch=config.batch_groups,
-        run_seed=context.seed,
-        monitor=context.monitor,
-        checkpoints=Checkpoints(context.folder.folder("checkpoints"), every=50),
+    trained = train(
+        config, context, policy.plain_role(), examples, batch=config.batch_groups, held=held
     )
     save_policy(
         policy.network,
@@ -70,29 +48,48 @@ def run(config: DpoConfig, context: StageContext) -> dict[str, float]:
         context.folder.path / MODEL,
         prompt_format=config.prompt.format,
     )
-    last = context.folder.metrics()[-1]
-    return {"rows": float(len(job.tokens)), "accuracy": last["dpo/accuracy"]}
+    rows, accuracy = float(len(examples.groups)), last_value(context, "dpo/accuracy")
+    return {"rows": rows, "accuracy": accuracy} | trained.summary
 
 
 def reference_sums(reference: Role, tokens: Sequence[TokenGroup], budget: int) -> torch.Tensor:
     """[response] log pi_ref(response | prompt) summed over counted tokens, nats."""
+    if not tokens:
+        return torch.zeros(0)
     outputs = read_all(reference, tokens, budget=budget)
     mask = fitted(response_mask(tokens), outputs.logprobs.shape[1]).to(outputs.logprobs.device)
     return masked_sum(outputs.logprobs, mask)
 
 
-def _paired(config: DpoConfig, context: StageContext, policy: OpenPolicy, reference: Role) -> Job:
-    train, _ = sources.preferences(context, config.data, held_out_fraction=config.held_out_fraction)
-    judged = [judged_only(row) for row in train]
-    learned = encoded(
-        context,
-        judged,
-        preferred,
-        policy.encoder,
-        max_response_tokens=config.max_response_tokens,
-        source=context.data(config.data, PREFERENCES),
+def _paired(
+    config: DpoConfig, context: StageContext, policy: OpenPolicy, reference: Role
+) -> tuple[Examples, Examples]:
+    """The judged groups to train on, and those that are held out."""
+    judged, held = sources.preferences(
+        context, config.data, held_out_fraction=config.held_out_fraction
     )
-    rows, tokens = learned.rows, learned.tokens
+
+    def examples(part: Sequence[PreferenceGroup], *files: str) -> Examples:
+        learned = encoded(
+            context,
+            [judged_only(row) for row in part[: config.limit or None]],
+            preferred,
+            policy.encoder,
+            max_response_tokens=config.max_response_tokens,
+            source=context.data(config.data, *files),
+        )
+        return _compared(config, learned.rows, learned.tokens, reference)
+
+    return examples(judged, PREFERENCES), examples(held, HELD_OUT, PREFERENCES)
+
+
+def _compared(
+    config: DpoConfig,
+    rows: Sequence[PreferenceGroup],
+    tokens: Sequence[TokenGroup],
+    reference: Role,
+) -> Examples:
+    """Preferences with their loss against the reference."""
     sums = reference_sums(reference, tokens, config.compute.micro_batch_tokens)
 
     def loss_for(batch: Sequence[int]) -> LossOf:
@@ -104,7 +101,7 @@ def _paired(config: DpoConfig, context: StageContext, policy: OpenPolicy, refere
 
         return loss
 
-    return Job(tokens=tokens, loss=loss_for)
+    return Examples(tokens, loss_for)
 
 
 def judged_only(row: PreferenceGroup) -> PreferenceGroup:
@@ -119,17 +116,36 @@ def judged_only(row: PreferenceGroup) -> PreferenceGroup:
     return PreferenceGroup(group=group, preferences=preferences)
 
 
-def _kto(config: DpoConfig, context: StageContext, policy: OpenPolicy, reference: Role) -> Job:
-    responses = sources.unpaired(context, config.data)
+def _kto(
+    config: DpoConfig, context: StageContext, policy: OpenPolicy, reference: Role
+) -> tuple[Examples, Examples]:
+    """The labelled responses to train on, and those that are held out."""
+    responses, held = sources.unpaired(
+        context, config.data, held_out_fraction=config.held_out_fraction
+    )
     if config.batch_groups < 2:
         raise DataError(
             source="batch_groups",
             problem="KTO estimates a KL from mismatched rows of a batch and needs at least two",
             remedy="set batch_groups to 2 or more",
         )
+    return (
+        _labelled(config, context, policy, reference, responses),
+        _labelled(config, context, policy, reference, held),
+    )
+
+
+def _labelled(
+    config: DpoConfig,
+    context: StageContext,
+    policy: OpenPolicy,
+    reference: Role,
+    responses: Sequence[Unpaired],
+) -> Examples:
+    """Labelled responses with KTO's loss against the reference."""
     learned = encoded(
         context,
-        responses,
+        responses[: config.limit or None],
         labelled,
         policy.encoder,
         max_response_tokens=config.max_response_tokens,
@@ -154,7 +170,7 @@ def _kto(config: DpoConfig, context: StageContext, policy: OpenPolicy, reference
 
         return loss
 
-    return Job(tokens=tokens, loss=loss_for)
+    return Examples(tokens, loss_for)
 
 
 def mismatched(batch: Sequence[TokenGroup]) -> list[TokenGroup]:

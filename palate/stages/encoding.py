@@ -35,11 +35,10 @@ _LONG = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded(Generic[T]):
-    """Rows and their tokens, side by side; `left_out` counts those that are too long."""
+    """Rows and their tokens, side by side."""
 
     rows: list[T]
     tokens: list[TokenGroup]
-    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +117,10 @@ def encoded(
         raise DataError(
             source=source, problem="no rows that fit in it", remedy="check the file and its format"
         )
+    context.left_out(left_out)
     for oddity in oddities(kept, tokens, encoder):
         context.say(f"{oddity.text}. Remedy: {oddity.remedy}")
-    return Encoded(rows=kept, tokens=tokens, left_out=left_out)
+    return Encoded(rows=kept, tokens=tokens)
 
 
 class Places:

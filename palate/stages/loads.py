@@ -22,7 +22,6 @@ from palate.training.order import batch_indices, num_updates
 
 _LOGPROBS, _WITH_ENTROPY = 3, 6
 _SEEN = 2000  # groups that are laid out for the prediction
-_EVERY = 50  # updates between checkpoints of fixed data (training/fit.py's callers)
 _HELD = 1.25  # bytes that glibc's heap holds for each byte of activations, at the peak
 KERNEL = 0.95 * 2**20  # bytes; oneDNN compiles a bf16 product for every shape, and keeps it
 # New shapes come ever more rarely: for every width that rows can have, so many per factor e of
@@ -62,7 +61,8 @@ def fixed_memory(
 
     Responses of the `unwritten` groups stand in for what is still to be sampled; there are none of
     them where nothing is known of it. A copy that is the reference is there before DPO trains, and
-    all the time for KTO; so is the policy that a reward model is made from, until it is made.
+    all the time for KTO; so is the policy that a reward model is made from, until it is made. The
+    best weights are one more copy of what is trained.
     """
     policy = shape_of(outline)
     shape, copies, passing = policy, 0, 0
@@ -71,16 +71,23 @@ def fixed_memory(
     elif isinstance(config, DpoConfig) and not config.lora.rank:
         copies = policy.parameters if config.loss == "kto" else 0
         passing = policy.parameters
+    trained = trained_by(config.lora, outline) or shape.parameters
+    if config.keep == "best":
+        copies += trained
     batch = config.batch_rows if isinstance(config, SftConfig) else config.batch_groups
     both = [*(unwritten or ()), *groups]
-    updates = num_updates(len(both), batch=batch, epochs=config.epochs) if both else _EVERY + 1
+    updates = config.checkpoint_updates + 1
+    if both:
+        updates = num_updates(
+            len(both), batch=batch, epochs=config.epochs, at_most=config.max_updates
+        )
     shapes = _shapes(config, both, batch)
     if unwritten is None:
         num_shapes = _met(config, groups, shapes)
     else:  # Long and short groups are laid out apart: each kind has widths of its own.
         num_shapes = _guessed(unwritten, updates) + (_guessed(groups, updates) if groups else 0)
     load = Load(
-        trained=trained_by(config.lora, outline) or shape.parameters,
+        trained=trained,
         copies=copies,
         passing=passing,
         tokens=_tokens(config, shapes),
@@ -88,7 +95,9 @@ def fixed_memory(
         shapes=num_shapes,
     )
     logits = 0 if isinstance(config, RewardConfig) else _LOGPROBS
-    return _predicted(config, shape, load, logits=logits, checkpoints=updates > _EVERY)
+    return _predicted(
+        config, shape, load, logits=logits, checkpoints=updates > config.checkpoint_updates
+    )
 
 
 def online_memory(

@@ -75,12 +75,18 @@ def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
     ended = GRADER.ended
     watch = Watch(loop, context.folder, prompts)
     folder = context.folder.folder("checkpoints")
-    last = loop.run(
+
+    def after(done: Step, step: int, steps: int) -> None:
+        witness.after(done, step, steps)
+        if step + 1 == steps:
+            context.folder.write_json(CREDIT, credit(done, policy))
+
+    loop.run(
         prompts,
         monitor=context.monitor,
         checkpoints=Checkpoints(folder, every=config.checkpoint_steps),
         before=watch.look,
-        after=witness.after,
+        after=after,
     )
     summary = {"steps": float(config.steps), "kl/coef": loop.controller.coef}
     if GRADER.ended > ended:
@@ -90,8 +96,6 @@ def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
     watch.look(config.steps, config.steps)
     save = context.folder.path / MODEL
     save_policy(policy.network, policy.tokenizer, save, prompt_format=config.prompt.format)
-    if last is not None:
-        context.folder.write_json(CREDIT, credit(last, policy))
     return summary
 
 

@@ -225,6 +225,7 @@ def make(
             store_url=store_url,
             project=folder.path.parent.name,
             bad_rows=left_out if skips_bad_rows(config) else refuse,
+            left_out=left_out.too_long,
             expect=watch.expect,
             say=say,
         )

@@ -17,15 +17,13 @@ from palate.models.roles import PlainPolicyRole
 from palate.stages import sources
 from palate.stages.context import MODEL, StageContext
 from palate.stages.loads import announce, pretrain_memory
-from palate.training.checkpoints import Checkpoints
-from palate.training.fit import LossFor, fit
-from palate.training.learner import LocalLearner
-from palate.training.order import num_updates
+from palate.stages.training import last_value, train
+from palate.training.examples import Examples, LossFor
 
 
 def run(config: PretrainConfig, context: StageContext) -> dict[str, float]:
     """Train and save; the summary says how large the model is and what it learned."""
-    documents = sources.texts(context, config.corpus, config.text_field)
+    documents = sources.texts(context, config.corpus, config.text_field)[: config.limit or None]
     tokenizer = train_tokenizer(
         documents, vocabulary=config.architecture.vocabulary, chat=config.chat
     )
@@ -48,27 +46,13 @@ def run(config: PretrainConfig, context: StageContext) -> dict[str, float]:
     )
     batch = max(1, config.batch_tokens * len(rows) // sum(row.num_tokens for row in rows))
     announce(context, config, pretrain_memory(config, network, rows, batch=batch))
-    learner = LocalLearner(
-        role,
-        config.optimizer,
-        total_updates=num_updates(len(rows), batch=batch, epochs=config.epochs),
-        budget=config.compute.micro_batch_tokens,
-    )
-    fit(
-        learner,
-        rows,
-        likelihood_loss(rows, "token_mean"),
-        batch=batch,
-        run_seed=context.seed,
-        monitor=context.monitor,
-        checkpoints=Checkpoints(context.folder.folder("checkpoints"), every=50),
-    )
+    train(config, context, role, Examples(rows, likelihood_loss(rows, "token_mean")), batch=batch)
     save_policy(network, tokenizer, context.folder.path / MODEL, prompt_format="chat")
     return {
         "parameters": float(sum(p.numel() for p in network.parameters())),
         "documents": float(len(documents)),
         "tokens": float(sum(row.num_tokens for row in rows)),
-        "nll": context.folder.metrics()[-1]["sft/nll"],
+        "nll": last_value(context, "sft/nll"),
     }
 
 

@@ -86,6 +86,7 @@ class LeftOut:
     def __init__(self, folder: StageDir, say: Speaker) -> None:
         self.folder, self.say = folder, say
         self.skipped = Skipped()
+        self.long: int | None = None
 
     def __call__(self, error: DataError) -> None:
         """Count one bad row."""
@@ -96,13 +97,20 @@ class LeftOut:
         if self.skipped.count == len(first):
             self.folder.write_jsonl(BAD_ROWS, [as_row(one) for one in first])
 
+    def too_long(self, count: int) -> None:
+        """Count rows that are longer than allowed; none of them is a count as well."""
+        self.long = count + (self.long or 0)
+
     def summary(self) -> dict[str, float]:
-        """How many, said and counted; empty when every row was good."""
+        """How many, said and counted, of each kind that was looked for or found."""
+        counts = {} if self.long is None else {"left_out": float(self.long)}
+        if self.long:
+            self.say(f"left out {self.long:,} rows that are longer than allowed")
         if not self.skipped.count:
-            return {}
+            return counts
         path = self.folder.path / BAD_ROWS
         self.say(f"left out {self.skipped.count:,} bad rows; the first are in {path}")
-        return {"bad_rows": float(self.skipped.count)}
+        return counts | {"bad_rows": float(self.skipped.count)}
 
 
 def as_row(error: DataError) -> dict[str, object]:

@@ -27,10 +27,9 @@ from palate.stages.context import HELD_OUT, MODEL, PREFERENCES, StageContext
 from palate.stages.encoding import Encoded, encoded, preferred
 from palate.stages.loads import announce, fixed_memory, outline_of
 from palate.stages.policies import REWARD, open_policy
-from palate.training.checkpoints import Checkpoints
-from palate.training.fit import LossFor, fit
-from palate.training.learner import LocalLearner, read_all
-from palate.training.order import num_updates
+from palate.stages.training import train
+from palate.training.examples import Examples, LossFor
+from palate.training.learner import read_all
 
 Judged = Encoded[PreferenceGroup]
 
@@ -77,24 +76,17 @@ def run(config: RewardConfig, context: StageContext) -> dict[str, float]:
         prefixes=config.prefix_coef > 0,
         scope=partial(autocast, begun.network.device, config.compute.precision),
     )
-    learner = LocalLearner(
+    learner, summary = train(
+        config,
+        context,
         role,
-        config.optimizer,
-        total_updates=num_updates(len(rows), batch=config.batch_groups, epochs=config.epochs),
-        budget=config.compute.micro_batch_tokens,
-    )
-    fit(
-        learner,
-        tokens,
-        preference_loss(rows, tokens, config),
+        Examples(tokens, preference_loss(rows, tokens, config)),
         batch=config.batch_groups,
-        run_seed=context.seed,
-        monitor=context.monitor,
-        checkpoints=Checkpoints(context.folder.folder("checkpoints"), every=50),
+        held=Examples(held.tokens, preference_loss(held.rows, held.tokens, config)),
     )
     center = float(learner.outputs(judged.tokens).scores.double().mean())
     save_reward(begun.network, begun.tokenizer, context.folder.path / MODEL, center)
-    summary = {"rows": float(len(rows)), "center": center}
+    summary = {"rows": float(len(rows)), "center": center} | summary
     return summary | held_out_measures(context, role, held, config)
 
 
@@ -102,7 +94,7 @@ def gathered(
     config: RewardConfig, context: StageContext, encoder: Encoder
 ) -> tuple[Judged, Judged, Judged]:
     """The judged groups to train on, those of `auxiliary_data`, and those that are held out."""
-    train, held = sources.preferences(
+    judged, held = sources.preferences(
         context, config.data, held_out_fraction=config.held_out_fraction
     )
     further = sources.auxiliary_preferences(context, config.auxiliary_data, held=held)
@@ -110,7 +102,7 @@ def gathered(
     def read(rows: Sequence[PreferenceGroup], *files: str, data: str = config.data) -> Judged:
         return encoded(
             context,
-            rows,
+            rows[: config.limit or None],
             preferred,
             encoder,
             max_response_tokens=config.max_response_tokens,
@@ -118,7 +110,7 @@ def gathered(
         )
 
     return (
-        read(train, PREFERENCES),
+        read(judged, PREFERENCES),
         read(further, PREFERENCES, data=config.auxiliary_data),
         read(held, HELD_OUT, PREFERENCES),
     )

@@ -10,10 +10,8 @@ from palate.stages.encoding import demonstrated, encoded
 from palate.stages.loads import announce, fixed_memory, outline_of
 from palate.stages.policies import POLICY, open_policy
 from palate.stages.pretrain import likelihood_loss
-from palate.training.checkpoints import Checkpoints
-from palate.training.fit import fit
-from palate.training.learner import LocalLearner
-from palate.training.order import num_updates
+from palate.stages.training import last_value, train
+from palate.training.examples import Examples
 
 
 def run(config: SftConfig, context: StageContext) -> dict[str, float]:
@@ -25,32 +23,29 @@ def run(config: SftConfig, context: StageContext) -> dict[str, float]:
         compute=config.compute,
     )
     encoder = policy.encoder
-    learned = encoded(
-        context,
-        sources.demonstrations(context, config.data),
-        demonstrated(config.train_on),
-        encoder,
-        max_response_tokens=config.max_response_tokens,
-        source=context.data(config.data, DEMONSTRATIONS),
+    rows, held = (
+        encoded(
+            context,
+            part[: config.limit or None],
+            demonstrated(config.train_on),
+            encoder,
+            max_response_tokens=config.max_response_tokens,
+            source=context.data(config.data, DEMONSTRATIONS),
+        ).tokens
+        for part in sources.demonstrations(
+            context, config.data, held_out_fraction=config.held_out_fraction
+        )
     )
-    rows = learned.tokens
     announce(context, config, fixed_memory(config, outline_of(policy.network), rows))
     if config.lora.rank:
         add_adapter(policy.network, config.lora, name=POLICY, seed=seed(context.seed, "adapter"))
-    learner = LocalLearner(
+    trained = train(
+        config,
+        context,
         policy.plain_role(),
-        config.optimizer,
-        total_updates=num_updates(len(rows), batch=config.batch_rows, epochs=config.epochs),
-        budget=config.compute.micro_batch_tokens,
-    )
-    fit(
-        learner,
-        rows,
-        likelihood_loss(rows, config.reduction),
+        Examples(rows, likelihood_loss(rows, config.reduction)),
         batch=config.batch_rows,
-        run_seed=context.seed,
-        monitor=context.monitor,
-        checkpoints=Checkpoints(context.folder.folder("checkpoints"), every=50),
+        held=Examples(held, likelihood_loss(held, config.reduction)),
     )
     save_policy(
         policy.network,
@@ -60,8 +55,7 @@ def run(config: SftConfig, context: StageContext) -> dict[str, float]:
     )
     return {
         "rows": float(len(rows)),
-        "left_out": float(learned.left_out),
         "boundary_merges": float(encoder.boundary_merges),
         "rendered_otherwise": float(encoder.rendered_otherwise),
-        "nll": context.folder.metrics()[-1]["sft/nll"],
-    }
+        "nll": last_value(context, "sft/nll"),
+    } | trained.summary

@@ -96,15 +96,22 @@ def say_unread(context: StageContext, kind: type[Record], path: str) -> None:
         context.say(f"{path}: fields that are not read: {', '.join(unread)}")
 
 
-def demonstrations(context: StageContext, source: str) -> list[Demonstration]:
-    """Demonstrations to imitate."""
+def demonstrations(
+    context: StageContext, source: str, *, held_out_fraction: float
+) -> tuple[list[Demonstration], list[Demonstration]]:
+    """(training, held-out) demonstrations, split by prompt."""
     count = _cafe(source, "demonstrations")
     if count is not None:
-        return cafe.demonstrations(count, seed=seed(context.seed, "demonstrations"))
-    path = context.data(source, DEMONSTRATIONS)
-    rows = formats.read_demonstrations(path, bad_rows=context.bad_rows)
-    say_unread(context, Demonstration, path)
-    return _filled(rows, source, "demonstrations")
+        rows = cafe.demonstrations(count, seed=seed(context.seed, "demonstrations"))
+    else:
+        path = context.data(source, DEMONSTRATIONS)
+        read = formats.read_demonstrations(path, bad_rows=context.bad_rows)
+        say_unread(context, Demonstration, path)
+        rows = _filled(read, source, "demonstrations")
+    train, held = _split(
+        context, rows, [row.prompt.id for row in rows], held_out_fraction=held_out_fraction
+    )
+    return _filled(train, source, "training demonstrations"), held
 
 
 def prompts(context: StageContext, source: str, *, limit: int = 0) -> list[Prompt]:
@@ -141,13 +148,21 @@ def preferences(
         held_out = Path(context.data(source, PREFERENCES)).with_name(HELD_OUT)
         if held_out.is_file():
             return rows, list(formats.read_preferences(str(held_out), bad_rows=context.bad_rows))
-    train: list[PreferenceGroup] = []
-    held: list[PreferenceGroup] = []
-    for row in rows:
-        id = cluster_of(row.group)
-        side = formats.split_by_prompt(id, fraction=held_out_fraction, seed=context.seed)
-        (held if side else train).append(row)
+    train, held = _split(
+        context, rows, [cluster_of(row.group) for row in rows], held_out_fraction=held_out_fraction
+    )
     return _filled(train, source, "training preferences"), held
+
+
+def _split(
+    context: StageContext, rows: Sequence[T], ids: Sequence[PromptId], *, held_out_fraction: float
+) -> tuple[list[T], list[T]]:
+    """(training, held-out) rows: those of one prompt, by its id, are on one side."""
+    parts: tuple[list[T], list[T]] = ([], [])
+    for row, id in zip(rows, ids, strict=True):
+        side = formats.split_by_prompt(id, fraction=held_out_fraction, seed=context.seed)
+        parts[side].append(row)
+    return parts
 
 
 def auxiliary_preferences(
@@ -191,14 +206,26 @@ def judged(store_url: str, source: str) -> Iterator[PreferenceGroup]:
                 yield row
 
 
-def unpaired(context: StageContext, source: str) -> list[Unpaired]:
-    """Single responses with a label; preferences count as one desirable and one undesirable."""
-    if not source.startswith(("@", PROJECT)):
-        rows = formats.read_unpaired(source, bad_rows=context.bad_rows)
-        say_unread(context, Unpaired, source)
-        return _filled(rows, source, "labelled responses")
-    train, _ = preferences(context, source, held_out_fraction=0.0)
-    return [one for row in train for one in labelled(row)]
+def unpaired(
+    context: StageContext, source: str, *, held_out_fraction: float
+) -> tuple[list[Unpaired], list[Unpaired]]:
+    """(training, held-out) single responses with a label, split by prompt.
+
+    Preferences count as one desirable and one undesirable response.
+    """
+    if source.startswith(("@", PROJECT)):
+        train, held = preferences(context, source, held_out_fraction=held_out_fraction)
+        return (
+            [one for row in train for one in labelled(row)],
+            [one for row in held for one in labelled(row)],
+        )
+    read = formats.read_unpaired(source, bad_rows=context.bad_rows)
+    say_unread(context, Unpaired, source)
+    rows = _filled(read, source, "labelled responses")
+    singles, apart = _split(
+        context, rows, [row.prompt.id for row in rows], held_out_fraction=held_out_fraction
+    )
+    return _filled(singles, source, "training responses"), apart
 
 
 def verifiable(

@@ -24,6 +24,7 @@ from palate.training.learner import LocalLearner, learning_rate, read_all
 from palate.training.monitor import Monitor
 from palate.training.order import batch_indices, split
 from palate.training.reference import Averaged, Frozen
+from palate.training.stops import StopRequests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,20 +85,22 @@ class OnlineLoop:
         checkpoints: Checkpoints,
         before: BeforeStep = lambda step, total: None,
         after: AfterStep = lambda done, step, total: None,
-    ) -> Step | None:
-        """All steps from the latest checkpoint on; the last step, or None when there is none.
+    ) -> None:
+        """All steps from the latest checkpoint on.
 
-        `after` is given each step when its metrics are logged.
+        `after` is given each step when its metrics are logged. Who asks to stop gets a checkpoint
+        of the step that is done.
         """
-        last, steps = None, self.config.steps
-        for step in range(self._resume(checkpoints), steps):
-            before(step, steps)
-            last, values = self.step(prompts, step)
-            monitor.log(step, steps, values)
-            after(last, step, steps)
-            if checkpoints.due(step + 1) and step + 1 < steps:
-                checkpoints.save(self._checkpoint(step + 1))
-        return last
+        steps = self.config.steps
+        with StopRequests() as stop:
+            for step in range(self._resume(checkpoints), steps):
+                before(step, steps)
+                done, values = self.step(prompts, step)
+                monitor.log(step, steps, values)
+                after(done, step, steps)
+                if stop.received or (checkpoints.due(step + 1) and step + 1 < steps):
+                    checkpoints.save(self._checkpoint(step + 1))
+                stop.leave()
 
     def step(self, prompts: Sequence[Prompt], step: int) -> tuple[Step, dict[str, float]]:
         """One step: its data and its metrics."""

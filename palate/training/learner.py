@@ -69,6 +69,14 @@ class LocalLearner:
         """Without gradient, for all responses of all groups in order."""
         return read_all(self.role, groups, budget=self.budget)
 
+    def measure(self, groups: Sequence[TokenGroup], loss: LossOf) -> Metrics:
+        """The loss's metrics on these groups, without gradient and without an update."""
+        metrics = Metrics()
+        with torch.no_grad():
+            for indices in plan(groups, budget=self.budget, layout=self.role.layout):
+                metrics = metrics + loss(self.role([groups[i] for i in indices]), indices).metrics
+        return metrics
+
     def update(self, groups: Sequence[TokenGroup], loss: LossOf) -> Update:
         """Sum gradients over micro-batches, divide by the global weight once, clip once, step."""
         self.optimizer.zero_grad()

@@ -7,9 +7,10 @@ import numpy as np
 from palate.maths.seeds import seed
 
 
-def num_updates(rows: int, *, batch: int, epochs: float) -> int:
-    """Updates in `epochs` passes; the last batch of a pass may be smaller."""
-    return max(1, math.ceil(epochs * math.ceil(rows / batch)))
+def num_updates(rows: int, *, batch: int, epochs: float, at_most: int = 0) -> int:
+    """Updates in `epochs` passes (0 < `at_most` bounds them); a pass may end in a smaller batch."""
+    updates = max(1, math.ceil(epochs * math.ceil(rows / batch)))
+    return min(updates, at_most or updates)
 
 
 def split(rows: int, *, parts: int, run_seed: int) -> list[list[int]]:

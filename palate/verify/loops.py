@@ -19,6 +19,7 @@ from palate.maths.reductions import masked_sum
 from palate.models.roles import Role
 from palate.records import Group, Preference, PreferenceGroup, Response
 from palate.training.checkpoints import Checkpoints
+from palate.training.examples import Examples
 from palate.training.fit import fit
 from palate.training.improve import Actors, OnlineLoop
 from palate.training.learner import LocalLearner, read_all
@@ -164,8 +165,10 @@ def _fit(
     with tempfile.TemporaryDirectory() as folder:
         fit(
             learner,
-            tokens,
-            lambda batch: lambda outputs, indices: loss(outputs, [batch[i] for i in indices]),
+            Examples(
+                tokens,
+                lambda batch: lambda outputs, indices: loss(outputs, [batch[i] for i in indices]),
+            ),
             batch=len(tokens),
             run_seed=seed,
             monitor=History(),

@@ -188,6 +188,7 @@ def logged() -> set[str]:
     rooms = [ROOT / "palate" / room for room in ("algorithms", "training")]
     names = {s for s in strings(f for r in rooms for f in r.glob("*.py")) if _is_metric(s)}
     stages = strings((ROOT / "palate" / "stages").glob("*.py"))
+    names |= {re.sub("^(sft|dpo|reward)/", "held_out/", name) for name in names}
     return names | {s for s in stages if re.fullmatch(rf"({AREAS})/[a-z_0-9]+", s)}
 
 

@@ -26,7 +26,14 @@ def run(world, config, folder, monitor=None, every=3):
     loop = online_loop(world, ALGORITHMS[config.stage], config, seed=5)
     history = monitor or History()
     checkpoints = Checkpoints(folder, every=every)
-    return loop, loop.run(world.prompts, monitor=history, checkpoints=checkpoints), history
+    done = [None]
+    loop.run(
+        world.prompts,
+        monitor=history,
+        checkpoints=checkpoints,
+        after=lambda step, number, total: done.append(step),
+    )
+    return loop, done[-1], history
 
 
 def test_a_pass_is_split_into_parts_that_differ_by_one_and_hold_every_row_once():

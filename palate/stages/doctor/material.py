@@ -111,7 +111,7 @@ def documents(config: PretrainConfig, case: Case) -> Exam[Material[str] | None]:
     read = partial(formats.read_texts, field=config.text_field)
     if not (yield from present(parts_of(config.corpus), CORPUS, read, case)):
         return None
-    rows = sources.texts(case.context, config.corpus, config.text_field)
+    rows = sources.texts(case.context, config.corpus, config.text_field)[: config.limit or None]
     characters = sum(map(len, rows))
     yield ok(f"{config.corpus}: {counted(len(rows), 'document')}, {characters:,} characters")
     return Material(rows=rows, encode=Encoder.encode_text, max_response_tokens=config.block_tokens)
@@ -122,8 +122,12 @@ def demonstrations(config: SftConfig, case: Case) -> Exam[Material[Demonstration
     read = formats.read_demonstrations
     if not (yield from present([config.data], DEMONSTRATIONS, read, case)):
         return None
-    rows = sources.demonstrations(case.context, config.data)
-    yield ok(f"{config.data}: {counted(len(rows), 'demonstration')}")
+    rows, held = sources.demonstrations(
+        case.context, config.data, held_out_fraction=config.held_out_fraction
+    )
+    yield ok(
+        f"{config.data}: {counted(len(rows), 'demonstration')} to train on, {len(held):,} held out"
+    )
     case.responses.extend(row.response for row in rows[:_EXAMPLES])
     return Material(
         rows=rows,
@@ -213,11 +217,13 @@ def unpaired(config: DpoConfig, case: Case) -> Exam[Material[Unpaired] | None]:
     read = formats.read_preferences if judged else formats.read_unpaired
     if not (yield from present([config.data], PREFERENCES, read, case)):
         return None
-    rows = sources.unpaired(case.context, config.data)
+    rows, held = sources.unpaired(
+        case.context, config.data, held_out_fraction=config.held_out_fraction
+    )
     good = sum(row.desirable for row in rows)
     text = f"{config.data}: {good:,} desirable and {len(rows) - good:,} undesirable responses"
     if 0 < good < len(rows):
-        yield ok(text)
+        yield ok(f"{text} to train on, {len(held):,} held out")
     else:
         yield problem(f"{text}: KTO compares the two", "give it responses of both kinds")
     return Material(

@@ -39,24 +39,30 @@ def online_plan(config: AnyOnPolicyConfig, prompts: int) -> Exam[None]:
 def fixed_plan(config: SftConfig | RewardConfig | DpoConfig, rows: int, noun: str) -> Exam[None]:
     """Updates of a stage over fixed data."""
     batch = config.batch_rows if isinstance(config, SftConfig) else config.batch_groups
-    total = num_updates(rows, batch=batch, epochs=config.epochs)
+    rows = min(rows, config.limit or rows)
+    total = num_updates(rows, batch=batch, epochs=config.epochs, at_most=config.max_updates)
     per_pass = math.ceil(rows / batch)
     yield ok(
         f"{counted(rows, noun)}, {batch:,} per update = {counted(per_pass, 'update')} per pass; "
-        f"{_passes(config.epochs)} = {counted(total, 'update')}"
+        f"{_length(config)} = {counted(total, 'update')}"
     )
 
 
 def pretrain_plan(config: PretrainConfig, rows: int, tokens: int) -> Exam[int]:
     """Updates of pretraining, and how many rows one of them has; both counted from a sample."""
     batch = min(rows, max(1, config.batch_tokens * rows // tokens))
-    total = num_updates(rows, batch=batch, epochs=config.epochs)
+    total = num_updates(rows, batch=batch, epochs=config.epochs, at_most=config.max_updates)
     yield ok(
         f"about {tokens:,} tokens in {counted(rows, 'row')} of at most {config.block_tokens}; "
         f"{config.batch_tokens:,} tokens = {counted(batch, 'row')} per update; "
-        f"{_passes(config.epochs)} = {counted(total, 'update')}"
+        f"{_length(config)} = {counted(total, 'update')}"
     )
     return batch
+
+
+def _length(config: PretrainConfig | SftConfig | RewardConfig | DpoConfig) -> str:
+    passes = _passes(config.epochs)
+    return f"{passes}, at most {config.max_updates:,} updates" if config.max_updates else passes
 
 
 def _passes(n: float) -> str:
