@@ -22,6 +22,12 @@ from palate.maths.shapes import PerToken, TokenIds, TokenMask
 from palate.models.layout import Layout, Rows, choose, few, lay_out
 from palate.models.load import context_of
 
+CHUNK = 1024
+"""Tokens whose logits exist at one time."""
+
+KEPT = 2**22
+"""Logits that are kept for the backward pass; more are computed again there."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hidden:
@@ -175,7 +181,7 @@ def token_logits(network: PreTrainedModel, states: Tensor, *, temperature: float
 
 
 def token_scores(
-    network: PreTrainedModel, hidden: Hidden, *, temperature: float, chunk: int = 1024
+    network: PreTrainedModel, hidden: Hidden, *, temperature: float, chunk: int = CHUNK
 ) -> TokenScores:
     """Log-probabilities of the response tokens at a temperature, `chunk` tokens at a time."""
     (logprobs,) = _read(network, hidden, [selected_logprobs], temperature, chunk)
@@ -183,7 +189,7 @@ def token_scores(
 
 
 def token_scores_with_entropy(
-    network: PreTrainedModel, hidden: Hidden, *, temperature: float, chunk: int = 1024
+    network: PreTrainedModel, hidden: Hidden, *, temperature: float, chunk: int = CHUNK
 ) -> TokenScoresWithEntropy:
     """Log-probabilities of the response tokens and entropies, both differentiable."""
     readings = [selected_logprobs, lambda logits, _: entropy(logits)]
@@ -265,7 +271,7 @@ def _read(
     temperature: float,
     chunk: int,
 ) -> list[Tensor]:
-    """[response, time] readings of the logits at response tokens; full logits are never kept."""
+    """[response, time] readings of the logits at response tokens, a chunk of them at a time."""
 
     def read(states: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
         logits = token_logits(network, states, temperature=temperature)
@@ -274,14 +280,14 @@ def _read(
     def recomputed(states: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
         return checkpoint(read, states, targets, use_reentrant=False, preserve_rng_state=False)
 
-    # A head with adapters must not be recomputed: by then other adapters may be active.
-    plain = type(_head(network)) is nn.Linear
     states, targets = hidden.states[hidden.mask], hidden.targets[hidden.mask]
-    count = len(states)
+    count, head = len(states), _head(network)
+    # A head with adapters must not be recomputed: by then other adapters may be active.
+    again = type(head) is nn.Linear and count * head.out_features > KEPT
     spare = few(count) - count
     states, targets = pad(states, (0, 0, 0, spare)), pad(targets, (0, spare))
     pieces = zip(states.split(chunk), targets.split(chunk), strict=True)
-    parts = [(recomputed if plain else read)(*piece) for piece in pieces]
+    parts = [(recomputed if again else read)(*piece) for piece in pieces]
     zeros = torch.zeros(hidden.mask.shape, device=hidden.mask.device)
     columns = [torch.cat(column)[:count] for column in zip(*parts, strict=True)]
     return [zeros.to(column.dtype).masked_scatter(hidden.mask, column) for column in columns]

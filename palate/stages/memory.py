@@ -4,14 +4,14 @@ Weights, gradients and Adam's two moments are fp32 throughout (Muon keeps one); 
 among the weights and is what trains. With P weights of which T train, U of them by Muon, F in
 copies, R of a reward model and C of a critic, L layers of width d and feed-forward width f,
 vocabulary V, c cached numbers per token and layer, b bytes per number of a matrix product (4, or 2
-under bf16 autocast, which also keeps a copy of the weights), n copies of a chunk's logits and m of
-what trains, S of a model that is only there at the start, w sizes of weight matrices and s shapes
-of micro-batches:
+under bf16 autocast, which also keeps a copy of the weights), n copies of the logits of t tokens (of
+all up to `KEPT` logits, else of a chunk) and m of what trains, S of a model that is only there at
+the start, w sizes of weight matrices and s shapes of micro-batches:
 
     peak = 4 P + 4 F + 4 R + max(4 S, 12 T - 4 U + 16 C + max(activations, cache, step, merged))
            + kernels
     activations = h (tokens ((L + 2) ((32 + 4 b) d + 4 b f) + 16 d) + L heads a attended
-                     + 4 min(tokens, 1024) V n) + (4 - b) P
+                     + 4 t V n) + (4 - b) P
     cache = b L cached_tokens c
     step = 4 (T - U / 3 + C) m
     merged = 4 P with an adapter, else 0
@@ -32,10 +32,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from palate.models.attention import PRODUCTS, products_for
-from palate.models.forward import backbone_of
+from palate.models.forward import CHUNK, KEPT, backbone_of
 from palate.training.optimizers import is_block_matrix
-
-_CHUNK = 1024  # tokens whose logits exist at one time (models/forward.py)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +131,8 @@ def predicted_memory(shape: Shape, load: Load, how: Arithmetic) -> Memory:
     per_block = (32 + 4 * b) * d + 4 * b * shape.feed_forward
     attention = shape.layers * shape.heads * how.attention_bytes * load.attended
     kept = load.tokens * ((shape.layers + 2) * per_block + 16 * d) + attention
-    logits = 4 * min(load.tokens, _CHUNK) * shape.vocabulary * how.logits
+    few = load.tokens * shape.vocabulary <= KEPT
+    logits = 4 * (load.tokens if few else min(load.tokens, CHUNK)) * shape.vocabulary * how.logits
     activations = how.held * (kept + logits) + (4 - b) * shape.parameters
     cache = b * shape.layers * load.cached_tokens * shape.cached
     step = 4 * (load.trained - load.by_muon / 3 + load.critic) * how.clones

@@ -231,7 +231,12 @@ def scored(network, everything, layout):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_vocabulary_is_projected_at_response_tokens_only_and_in_chunks(layout):
+@pytest.mark.parametrize(("kept", "passes"), [(0, 2), (2**22, 1)], ids=["many", "few"])
+def test_the_vocabulary_is_projected_at_response_tokens_only_and_in_chunks(
+    layout, kept, passes, monkeypatch
+):
+    """Twice when the backward pass computes the logits of many tokens again."""
+    monkeypatch.setattr("palate.models.forward.KEPT", kept)
     network = tiny_network("llama")
     seen: list[int] = []
     network.lm_head.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
@@ -240,7 +245,7 @@ def test_the_vocabulary_is_projected_at_response_tokens_only_and_in_chunks(layou
     assert sum(seen) == few(tokens)
     assert max(seen) <= 16
     loss.backward()
-    assert sum(seen) == 2 * few(tokens)
+    assert sum(seen) == passes * few(tokens)
 
 
 @pytest.mark.parametrize("targets", ["all-linear", "q_proj, lm_head"])
