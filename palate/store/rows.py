@@ -1,25 +1,28 @@
 """The rows of tabular files and Hub datasets, streaming."""
 
-import csv
 import difflib
-import gzip
 import io
 import json
 import re
-import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
+from palate.store.cells import cell_rows
 from palate.store.errors import BadRows, DataError, RowError, described, parsed_rows, refuse
+from palate.store.lines import Limits, decoded, lines, too_long, whole
 from palate.store.tables import Row, hub_rows, parquet_rows
 
 Rows = Iterator[tuple[int, Row]]
-"""Row number and row: the 1-based line where rows are lines, else the 1-based index."""
+"""Row number and row: the 1-based line where rows are lines, that of a spreadsheet for CSV and TSV,
+else the 1-based index."""
+USUAL = Limits()
 
 
-def read_rows(source: str, *, split: str = "train", bad_rows: BadRows = refuse) -> Rows:
+def read_rows(
+    source: str, *, split: str = "train", bad_rows: BadRows = refuse, limits: Limits = USUAL
+) -> Rows:
     """The rows of a .jsonl, .json, .csv, .tsv, .parquet or .txt file (each may be .gz), or of one
     split of a Hub dataset named `name`, `org/name` or `org/name:config`.
 
@@ -41,21 +44,28 @@ def read_rows(source: str, *, split: str = "train", bad_rows: BadRows = refuse) 
                 source=source,
                 remedy=f"convert it to one of {', '.join(_READERS)}",
             )
-        return reader(path, bad_rows)
-    if reader is None and _HUB_NAME.fullmatch(source):
+        return reader(path, bad_rows, limits)
+    if reader is None and not _is_local(path) and _HUB_NAME.fullmatch(source):
         return enumerate(hub_rows(source, split=split), 1)
-    raise DataError("no such file", source=source, remedy=_nearest(path))
+    kinds = f"; files of rows end in {', '.join(_READERS)}" if reader is None else ""
+    raise DataError("no such file", source=source, remedy=_nearest(path) + kinds)
 
 
-def read_document(source: str) -> str:
+def read_document(source: str, limits: Limits = USUAL) -> str:
     """The whole text of one UTF-8 file (which may be .gz)."""
     path = Path(source)
     if not path.is_file():
         raise DataError("no such file", source=source, remedy=_nearest(path))
     try:
-        return _decoded(_whole(path).removeprefix(_BOM))
+        return decoded(whole(path, limits))
     except RowError as error:
         raise DataError(error.problem, source=source, remedy=error.remedy) from error
+
+
+def _is_local(path: Path) -> bool:
+    """Whether a name that is not there was meant for a file: names of Hub data sets have no suffix,
+    and their first part is no folder here."""
+    return bool(path.suffix) and (path.parent == Path() or path.parent.is_dir())
 
 
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*(:[\w.-]+)?)?")
@@ -71,57 +81,6 @@ def _nearest(path: Path) -> str:
     return f"check the path; '{path.parent}' holds {', '.join(names[:5]) or 'nothing'}"
 
 
-def _open(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
-
-
-def _damaged(path: Path, row: int, problem: object) -> DataError:
-    return DataError(
-        f"the file is cut short or damaged ({problem})",
-        source=str(path),
-        row=row,
-        remedy="fetch or write it again",
-    )
-
-
-_GzipError = (EOFError, gzip.BadGzipFile, zlib.error)
-
-
-def _whole(path: Path) -> bytes:
-    with _open(path) as file:
-        try:
-            return file.read()
-        except _GzipError as error:
-            raise _damaged(path, 0, error) from error
-
-
-_BOM = b"\xef\xbb\xbf"
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    row = 0
-    with _open(path) as file:
-        try:
-            for row, line in enumerate(file, 1):
-                yield row, line.removeprefix(_BOM) if row == 1 else line
-        except _GzipError as error:
-            raise _damaged(path, row + 1, error) from error
-
-
-def _full_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    return ((row, line) for row, line in _lines(path) if line.strip())
-
-
-def _decoded(line: bytes) -> str:
-    try:
-        return line.decode()
-    except UnicodeDecodeError as error:
-        raise RowError(
-            f"byte {error.start + 1} (0x{line[error.start]:02x}) is not UTF-8",
-            remedy="save the file as UTF-8",
-        ) from error
-
-
 def _object(value: object) -> Row:
     if isinstance(value, dict):
         return cast(Row, value)
@@ -129,88 +88,106 @@ def _object(value: object) -> Row:
     raise RowError(problem, remedy='write every row as {"field": value, ...}')
 
 
+def _unique(pairs: list[tuple[str, object]]) -> Row:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RowError("stands twice in one object", field=twice, remedy="keep one of them")
+    return row
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_unique)
+
+
 def _json(data: bytes) -> object:
-    text = _decoded(data)
     try:
-        return json.loads(text)
+        return _JSON.decode(decoded(data))
     except (ValueError, RecursionError) as error:
         raise RowError(f"malformed JSON: {error}", remedy="write one object per row") from error
 
 
-def _text_rows(path: Path, bad_rows: BadRows) -> Rows:
+def _full_lines(path: Path, limits: Limits) -> Iterator[tuple[int, bytes]]:
+    return ((row, line) for row, line in lines(path, limits) if line.strip())
+
+
+def _text_rows(path: Path, bad_rows: BadRows, limits: Limits) -> Rows:
     return parsed_rows(
-        _full_lines(path),
-        lambda line: {"text": _decoded(line).rstrip("\r\n")},
+        _full_lines(path, limits),
+        lambda line: {"text": decoded(line).rstrip("\r\n")},
         source=str(path),
         bad_rows=bad_rows,
     )
 
 
-def _jsonl_rows(path: Path, bad_rows: BadRows) -> Rows:
+def _jsonl_rows(path: Path, bad_rows: BadRows, limits: Limits) -> Rows:
     return parsed_rows(
-        _full_lines(path),
+        _full_lines(path, limits),
         lambda line: _object(_json(line)),
         source=str(path),
         bad_rows=bad_rows,
     )
 
 
-def _json_rows(path: Path, bad_rows: BadRows) -> Rows:
-    data = _whole(path).removeprefix(_BOM)
+def _json_rows(path: Path, bad_rows: BadRows, limits: Limits) -> Rows:
+    data = whole(path, limits)
     if not data.lstrip().startswith(b"["):
-        return _jsonl_rows(path, bad_rows)  # JSON Lines under the name .json are common
+        return _jsonl_rows(path, bad_rows, limits)  # JSON Lines under the name .json are common
+    return parsed_rows(_array(path, data, limits), _object, source=str(path), bad_rows=bad_rows)
+
+
+_GAP = re.compile(r"[ \t\r\n]*")
+
+
+def _array(path: Path, data: bytes, limits: Limits) -> Iterator[tuple[int, object]]:
+    """The items of an array, one at a time, so that what is wrong with one has its number."""
+    row = 0
     try:
-        array = cast("list[object]", _json(data))
-    except RowError as error:
-        raise DataError(error.problem, source=str(path), remedy="repair the array") from error
-    return parsed_rows(enumerate(array, 1), _object, source=str(path), bad_rows=bad_rows)
-
-
-def _cell_rows(path: Path, bad_rows: BadRows, *, delimiter: str) -> Rows:
-    records = _records(path, delimiter)
-    _, header = next(records, (1, [""]))
-    if len(set(header)) < len(header) or not all(header):
+        text = decoded(data)
+        at = _past_gap(text, _past_gap(text, 0) + 1)
+        more = text[at : at + 1] != "]"
+        while more:
+            row += 1
+            value, end = _JSON.raw_decode(text, at)
+            if end - at > limits.row:
+                raise too_long(path, row, limits)
+            yield row, value
+            at = _past_gap(text, end)
+            more = text[at : at + 1] == ","
+            if more:
+                at = _past_gap(text, at + 1)
+            elif text[at : at + 1] != "]":
+                raise RowError("malformed JSON: expected ',' or ']'")
+        if text[at + 1 :].strip():
+            raise RowError("malformed JSON: there is more after the array")
+    except (ValueError, RecursionError) as error:
         raise DataError(
-            f"the header {header} names a column twice or not at all",
-            source=str(path),
-            row=1,
-            remedy="give every column its own name in the first line",
-        )
-
-    def named(cells: list[str]) -> Row:
-        if len(cells) == len(header):
-            return dict(zip(header, cells, strict=True))
-        problem = f"found {len(cells)} cells where the header has {len(header)}"
-        raise RowError(problem, remedy="quote the cells that contain delimiters")
-
-    yield from parsed_rows(records, named, source=str(path), bad_rows=bad_rows)
+            f"malformed JSON: {error}", source=str(path), row=row, remedy="repair the array"
+        ) from error
+    except RowError as error:
+        raise DataError(
+            error.problem, source=str(path), row=row, field=error.field, remedy="repair the array"
+        ) from error
 
 
-def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    csv.field_size_limit(2**31 - 1)  # the default refuses cells over 128 KiB
-    lines = parsed_rows(_lines(path), _decoded, source=str(path), bad_rows=refuse)
-    reader = csv.reader((line for _, line in lines), delimiter=delimiter, strict=True)
-    row = 1
-    try:
-        for cells in reader:
-            if cells:
-                yield row, cells
-            row = reader.line_num + 1
-    except csv.Error as error:
-        problem = f"malformed quoting: {error}"
-        raise DataError(problem, source=str(path), row=row, remedy="close the quotes") from error
+def _past_gap(text: str, start: int) -> int:
+    """The place after white space."""
+    gap = _GAP.match(text, start)
+    assert gap
+    return gap.end()
 
 
-def _parquet_rows(path: Path, bad_rows: BadRows) -> Rows:
-    data = io.BytesIO(_whole(path)) if path.suffix == ".gz" else path
-    return enumerate(parquet_rows(data, source=str(path)), 1)
+def _parquet_rows(path: Path, bad_rows: BadRows, limits: Limits) -> Rows:
+    del bad_rows
+    data = io.BytesIO(whole(path, limits)) if path.suffix == ".gz" else path
+    return enumerate(parquet_rows(data, source=str(path), limits=limits), 1)
 
 
-_READERS: dict[str, Callable[[Path, BadRows], Rows]] = {
+_READERS: dict[str, Callable[[Path, BadRows, Limits], Rows]] = {
     ".jsonl": _jsonl_rows,
     ".json": _json_rows,
-    ".csv": partial(_cell_rows, delimiter=","),
-    ".tsv": partial(_cell_rows, delimiter="\t"),
+    ".csv": partial(cell_rows, separator=","),
+    ".tsv": partial(cell_rows, separator="\t"),
     ".parquet": _parquet_rows,
     ".txt": _text_rows,
 }

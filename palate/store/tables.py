@@ -8,23 +8,30 @@ from pathlib import Path
 from typing import IO
 
 from palate.store.errors import DataError
+from palate.store.lines import Limits, too_large
 
 Row = dict[str, object]
 """One row: field names and plain values."""
 
 
-def parquet_rows(file: Path | IO[bytes], *, source: str) -> Iterator[Row]:
+def parquet_rows(file: Path | IO[bytes], *, source: str, limits: Limits) -> Iterator[Row]:
     """The rows of a Parquet file, 1024 at a time."""
     import pyarrow
     import pyarrow.parquet
 
     row = 0
     try:
-        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(batch_size=1024):
+        table = pyarrow.parquet.ParquetFile(file)
+        groups = map(table.metadata.row_group, range(table.num_row_groups))
+        if sum(group.total_byte_size for group in groups) > limits.unpacked:
+            raise too_large(source, limits)
+        for batch in table.iter_batches(batch_size=1024):
             for value in batch.to_pylist():
                 row += 1
                 yield value
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # what the system says, not what the file is
         raise DataError(
             f"not a whole Parquet file ({error})",
             source=source,

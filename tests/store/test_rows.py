@@ -1,5 +1,7 @@
 """Rows of every kind of file, and errors that name the file, the row and the remedy."""
 
+import contextlib
+import csv
 import gzip
 import json
 import os
@@ -8,9 +10,13 @@ import sys
 import tracemalloc
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from palate.store.cells import write_cells
 from palate.store.errors import DataError, Skipped
 from palate.store.formats import read_texts, write_rows
+from palate.store.lines import Limits
 from palate.store.rows import read_rows
 
 ROWS = [{"prompt": 'a,"b"\nc', "n": "1"}, {"prompt": "Gr\u00fc\u00dfe \U0001f600", "n": "2"}]
@@ -35,7 +41,7 @@ def test_every_text_table_gives_the_same_rows(tmp_path, kind, zipped):
     path.write_bytes(gzip.compress(data) if zipped else data)
     rows = list(read_rows(str(path)))
     assert [row for _, row in rows] == ROWS
-    assert [number for number, _ in rows] == ([2, 4] if kind in ("csv", "tsv") else [1, 2])
+    assert [number for number, _ in rows] == ([2, 3] if kind in ("csv", "tsv") else [1, 2])
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -145,23 +151,182 @@ def test_a_damaged_parquet_file_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ('a,b\n1,2\n"3,4\n', "row 3: malformed quoting"),
-        ("a,b\n1,2\n3\n", "row 3: found 1 cells where the header has 2"),
-        ("a,a\n1,2\n", "row 1: the header .* names a column twice"),
-        ("", "row 1: the header .* or not at all"),
+        ('a,b\n1,2\n"3,4\n', "row 3 .*: malformed quoting"),
+        ("a,b\n1,2\n3\n", "row 3 .*: found 1 cells where the header has 2"),
+        ('a,b\n"1\n1\n1",2\n\n3\n', "row 4 .*: found 1 cells where the header has 2"),
+        ('a,b\n"1\n1",2\n\n3,caf\xe9\n', r"row 4 .*: byte 6 \(0xe9\) is not UTF-8"),
+        ("a,a\n1,2\n", r"row 1 .*: the header names a column twice \(a\)"),
+        ("", "row 1 .*: there is no header"),
     ],
 )
-def test_a_malformed_table_is_an_error_with_its_line(tmp_path, text, problem):
+def test_a_malformed_table_is_an_error_with_its_row_in_a_spreadsheet(tmp_path, text, problem):
     path = tmp_path / "rows.csv"
-    path.write_text(text)
+    path.write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=problem):
         list(read_rows(str(path)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "prompt;chosen\nHi;Yes, it is.\n",
+        "prompt\tchosen\nHi\tYes, it is.\n",
+        "sep=;\r\nprompt;chosen\r\nHi;Yes, it is.\r\n",
+        ' prompt , chosen ,\nHi,"Yes, it is.",\n,,\n\n,,\n',
+    ],
+)
+def test_tables_are_read_as_spreadsheets_write_them(tmp_path, text):
+    path = tmp_path / "rows.csv"
+    path.write_text(text)
+    rows = [(number, row) for number, row in read_rows(str(path))]
+    assert [(n, row["prompt"], row["chosen"]) for n, row in rows] == [(2, "Hi", "Yes, it is.")]
+
+
+def test_a_column_without_a_name_has_the_letters_of_its_place(tmp_path):
+    (tmp_path / "rows.csv").write_text("," * 27 + "a\n" + "1," * 27 + "x\n")
+    ((_, row),) = read_rows(str(tmp_path / "rows.csv"))
+    assert list(row)[::26] == ["(column A)", "(column AA)"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.fixed_dictionaries({"a": st.text(), "b c": st.text(alphabet="=+-@'\"\t\r\n, ;x")}),
+        min_size=1,
+    )
+)
+def test_what_is_written_as_csv_is_read_back_and_no_cell_is_a_formula(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("csv") / "rows.csv"
+    with path.open("wb") as file:
+        write_cells(file, ["a", "b c"], rows)
+    assert [row for _, row in read_rows(str(path))] == [row for row in rows if any(row.values())]
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert not [cell for cell in cells if cell[:1] in "=+-@\t\r" and cell]
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_row_over_the_limit_is_refused_before_it_is_read_whole(tmp_path, zipped):
+    small = Limits(row=1000, unpacked=10_000)
+    for kind, text in {
+        "jsonl": '{"a": "b"}\n{"a": "' + "x" * 1000 + '"}\n',
+        "csv": 'a,b\n1,2\n"' + "x\n" * 1000,
+        "json": '[{"a": "b"}, {"a": "' + "x" * 1000 + '"}]',
+        "txt": "One.\n" + "x" * 1001,
+    }.items():
+        path = tmp_path / f"rows.{kind}{'.gz' if zipped else ''}"
+        path.write_bytes(gzip.compress(text.encode()) if zipped else text.encode())
+        with pytest.raises(DataError, match=r"row \d.*: the row is longer than .*row_mib"):
+            list(read_rows(str(path), limits=small))
+
+
+def test_a_compressed_file_is_unpacked_only_as_far_as_the_limit(tmp_path):
+    small = Limits(unpacked=2**14)
+    for kind, line in {
+        "jsonl": b'{"a": 1}\n',
+        "csv": b"a\n",
+        "json": b"[1,",
+        "txt": b"x\n",
+    }.items():
+        path = tmp_path / f"rows.{kind}.gz"
+        path.write_bytes(gzip.compress(line * 2**14))
+        with pytest.raises(DataError, match=r"unpacked, it is larger than .* MiB.*unpacked_mib"):
+            list(read_rows(str(path), limits=small))
+    path = tmp_path / "rows.parquet"
+    write_rows(path, ({"text": f"{i:08d}" * 1000} for i in range(4)))
+    with pytest.raises(DataError, match="unpacked, it is larger than"):
+        list(read_rows(str(path), limits=small))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_a_file_of_nothing_but_newlines_is_refused_soon(tmp_path, kind):
+    path = tmp_path / f"rows.{kind}.gz"
+    path.write_bytes(gzip.compress(b"\n" * 2**24))
+    with pytest.raises(DataError, match="a million"):
+        list(read_rows(str(path)))
+
+
+def test_a_field_that_stands_twice_is_refused_by_its_name(tmp_path):
+    twice = '{"chosen": "a", "chosen": "b"}'
+    (tmp_path / "rows.jsonl").write_text('{"a": 1}\n' + twice)
+    with pytest.raises(DataError, match=r"row 2, field 'chosen': stands twice"):
+        list(read_rows(str(tmp_path / "rows.jsonl")))
+    (tmp_path / "rows.json").write_text('[{"a": 1}, {"b": ' + twice + "}]")
+    with pytest.raises(DataError, match=r"row 2, field 'chosen': stands twice"):
+        list(read_rows(str(tmp_path / "rows.json")))
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "problem"),
+    [
+        ('[{"a": 1} {"a": 2}]', 1, "row 1: malformed JSON: expected ','"),
+        ('[{"a": 1},]', 1, "row 2: malformed JSON: Expecting value"),
+        ('[{"a": 1}', 1, "row 1: malformed JSON: expected"),
+        ('[{"a": 1}] []', 1, "there is more after"),
+        ("[" * 100_000, 0, "row 1: malformed JSON"),
+    ],
+)
+def test_a_broken_array_gives_its_whole_items_and_then_an_error(tmp_path, text, rows, problem):
+    (tmp_path / "rows.json").write_text(text)
+    found = []
+    with pytest.raises(DataError, match=problem):
+        found.extend(read_rows(str(tmp_path / "rows.json")))
+    assert found == [(i, {"a": i}) for i in range(1, rows + 1)]
+
+
+@pytest.mark.parametrize("text", ["", "[]", " [ ] ", "\n\n"])
+def test_a_file_of_no_rows_has_no_rows(tmp_path, text):
+    (tmp_path / "rows.json").write_text(text)
+    assert list(read_rows(str(tmp_path / "rows.json"))) == []
+
+
+@pytest.mark.parametrize(
+    ("start", "problem"),
+    [(b"PK\x03\x04", "an Excel workbook"), (b"\x1f\x8b", "gzip"), (b"\xff\xfea\0", "UTF-16 text")],
+)
+def test_a_file_under_a_false_name_is_refused_with_what_it_is(tmp_path, start, problem):
+    for kind in ("jsonl", "json", "csv", "txt"):
+        (tmp_path / f"rows.{kind}").write_bytes(start)
+        with pytest.raises(DataError, match=problem):
+            list(read_rows(str(tmp_path / f"rows.{kind}")))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.binary(max_size=300), st.sampled_from(["jsonl", "json", "csv", "tsv", "txt", "parquet"]))
+def test_no_bytes_are_more_than_an_error_about_data(tmp_path_factory, data, kind):
+    path = tmp_path_factory.mktemp("bytes") / f"rows.{kind}"
+    path.write_bytes(data)
+    with contextlib.suppress(DataError):
+        list(read_rows(str(path), bad_rows=Skipped()))
+
+
+def test_a_parquet_file_with_any_byte_flipped_is_refused_or_read(tmp_path):
+    path = tmp_path / "rows.parquet"
+    write_rows(path, [{"text": f"row {i}", "turns": [{"role": "user"}]} for i in range(5)])
+    good = path.read_bytes()
+    for place in range(0, len(good), 7):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 0x55]) + good[place + 1 :])
+        with contextlib.suppress(DataError):
+            list(read_rows(str(path)))
+
+
+def test_a_parquet_column_of_text_that_is_not_utf8_is_refused(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    bad = pyarrow.array([b"caf\xe9"]).view(pyarrow.string())
+    pyarrow.parquet.write_table(pyarrow.table({"text": bad}), tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match=r"rows\.parquet, row 1: not a whole Parquet file.*utf-8"):
+        list(read_rows(str(tmp_path / "rows.parquet")))
 
 
 def test_a_missing_file_is_told_with_its_nearest_names(tmp_path):
     (tmp_path / "train.jsonl").write_text("")
     with pytest.raises(DataError, match=r"no such file. Remedy: .*nearest in .*: train\.jsonl"):
         read_rows(str(tmp_path / "trian.jsonl"))
+    with pytest.raises(DataError, match=r"no such file.*end in \.jsonl"):
+        read_rows("pairs.xlsx")
     with pytest.raises(DataError, match="there is no folder"):
         read_rows(str(tmp_path / "nowhere" / "train.jsonl"))
 
