@@ -12,6 +12,7 @@ from palate import __version__
 from palate.cli.guard import FAILURE, guard
 from palate.cli.options import (
     HERE,
+    Columns,
     Database,
     Debug,
     JsonFile,
@@ -22,9 +23,12 @@ from palate.cli.options import (
     Restart,
     Resume,
     Root,
+    RowMib,
     Stage,
     TakesSettings,
+    UnpackedMib,
     Words,
+    columns_of,
     database_url,
     names_and_overrides,
     onward,
@@ -224,6 +228,9 @@ def import_(
     preview: Annotated[
         bool, typer.Option("--preview", help="Read all of it, change nothing, say what is wrong.")
     ] = False,
+    columns: Columns = None,
+    row_mib: RowMib = 64,
+    unpacked_mib: UnpackedMib = 4096,
     root: Root = HERE,
     database: Database = "",
     debug: Debug = False,
@@ -231,9 +238,13 @@ def import_(
     """Bring groups of responses, preferences or judgements into a project of the database."""
     with guard(debug=debug):
         from palate.exchange import importing
+        from palate.store.formats import Reading
+        from palate.store.lines import MIB, Limits
 
+        limits = Limits(row=row_mib * MIB, unpacked=unpacked_mib * MIB)
+        reading = Reading(columns=columns_of(columns), limits=limits)
         if preview:
-            importing.preview_file(source, kind=kind, console=Console())
+            importing.preview_file(source, kind=kind, console=Console(), reading=reading)
             return
         importing.import_file(
             source,
@@ -242,6 +253,7 @@ def import_(
             kind=kind,
             console=Console(),
             bad_rows=bad_rows,
+            reading=reading,
         )
 
 

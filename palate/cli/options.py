@@ -67,7 +67,28 @@ Resume = Annotated[
         help="Go on with an unfinished stage though its code has changed (docs/recipes).",
     ),
 ]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="FIELD=COLUMN",
+        help="The column of the file that holds a field, such as prompt=question; may be repeated.",
+    ),
+]
+RowMib = Annotated[int, typer.Option("--row-mib", min=1, help="Largest row, in MiB.")]
+UnpackedMib = Annotated[
+    int, typer.Option("--unpacked-mib", min=1, help="Largest size of a file unpacked, in MiB.")
+]
 HERE = Path()
+
+
+def columns_of(words: list[str] | None) -> dict[str, str]:
+    """The column of each field, of words such as `prompt=question`."""
+    pairs = [word.partition("=") for word in words or ()]
+    strange = [name + column for name, equals, column in pairs if not (name and equals and column)]
+    if strange:
+        raise ValueError(f"--column {strange[0]}: expected FIELD=COLUMN, such as prompt=question")
+    return {name.strip(): column.strip() for name, _, column in pairs}
 
 
 def database_url(database: str, root: Path) -> str:

@@ -116,8 +116,22 @@ class StageConfig(Config):
     """Device, precision and micro-batch budget."""
 
 
+class LimitsConfig(Config):
+    """How large data may be."""
+
+    row_mib: int = Field(default=64, ge=1)
+    """Largest row of a file, in MiB."""
+    unpacked_mib: int = Field(default=4096, ge=1)
+    """Largest size of a .gz or Parquet file when it is unpacked, in MiB."""
+
+
 class ReadingConfig(StageConfig):
     """A stage that reads rows of data."""
+
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Which column of your files is which field: `{ prompt = "question", chosen = "good" }`."""
+    limits: LimitsConfig = LimitsConfig()
+    """How large data may be."""
 
     bad_rows: Literal["refuse", "skip"] = "refuse"
     """`refuse` stops at the first row that cannot be read; `skip` counts them and says which."""

@@ -1,17 +1,20 @@
 """`import`: files and Hub datasets into a project of the database."""
 
+import json
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from rich.console import Console
+from rich.text import Text
 
 from palate.config.exchange import Kind, OnBadRow
 from palate.records import Group, JudgedGroup
 from palate.store import formats
 from palate.store.database import Store
-from palate.store.errors import BadRows, DataError, Skipped, refuse
+from palate.store.errors import BadRows, DataError, Skipped, refuse, shortened
+from palate.store.formats import AS_IT_IS, Reading, listed
 
 _CHUNK = 2_000
 T = TypeVar("T")
@@ -25,11 +28,17 @@ def import_file(
     kind: Kind,
     console: Console,
     bad_rows: OnBadRow = "refuse",
+    reading: Reading = AS_IT_IS,
 ) -> None:
     """Stream a file or Hub dataset into a project; what is there already is left alone."""
     groups = judgements = read = 0
     skipped = Skipped()
-    rows = judged_rows(source, kind, bad_rows=skipped if bad_rows == "skip" else refuse)
+    rows = judged_rows(
+        source,
+        kind,
+        reading,
+        bad_rows=skipped if bad_rows == "skip" else refuse,
+    )
     with Store(url) as store, console.status(f"importing {source}") as status:
         for chunk in chunks(rows):
             groups += store.add_groups(project, [row.group for row in chunk])
@@ -37,20 +46,16 @@ def import_file(
             judgements += store.add_judgements(project, said)
             status.update(f"importing {source}: {groups} groups, {judgements} judgements")
             read += len(chunk)
-    _report(skipped, console)
+    _report(skipped, source, kind, reading, console)
     if not read:
-        raise DataError(
-            "there is no row to import in it",
-            source=source,
-            remedy=f"check the file, and that it holds {kind} (--kind)",
-        )
+        raise DataError("there is no row to import in it", source=source, remedy=_NO_ROWS)
     console.print(f"{project}: {groups} new groups, {judgements} new judgements from {source}")
 
 
-def preview_file(source: str, *, kind: Kind, console: Console) -> None:
+def preview_file(source: str, *, kind: Kind, console: Console, reading: Reading = AS_IT_IS) -> None:
     """Read a whole file or Hub dataset, and print what an import would bring and what is wrong."""
     skipped = Skipped()
-    rows = judged_rows(source, kind, bad_rows=skipped)
+    rows = judged_rows(source, kind, reading, bad_rows=skipped)
     first = next(rows, None)
     groups = responses = 0
     judges: dict[str, int] = {}
@@ -62,27 +67,51 @@ def preview_file(source: str, *, kind: Kind, console: Console) -> None:
     console.print(f"{source}: {groups} groups of {responses} responses")
     for judge, count in judges.items():
         console.print(f"  {count} judgements of {judge}", markup=False)
-    unread = formats.unread_fields(Group if kind == "groups" else JudgedGroup, source)
-    if unread:
-        console.print(f"fields that are not read: {', '.join(unread)}", markup=False)
     if first:
-        console.print(f"the first: {first.model_dump_json(exclude_defaults=True)}", markup=False)
-    _report(skipped, console)
+        plain = json.dumps(_cut(first.model_dump(mode="json", exclude_defaults=True)))
+        _say(f"the first: {shortened(plain, 4_000)}", console)
+    elif not skipped.count:
+        _say(f"{source}: there is no row to import in it. {_NO_ROWS}", console, style="red")
+    _report(skipped, source, kind, reading, console)
 
 
-def _report(skipped: Skipped, console: Console) -> None:
-    for error in skipped.first:
-        console.print(str(error), style="red", markup=False)
+_NO_ROWS = "check that it is the right file, and that it is not empty"
+
+
+def _cut(value: object) -> object:
+    """A plain value with the beginnings of its texts."""
+    if isinstance(value, dict):
+        return {name: _cut(inner) for name, inner in cast("dict[str, object]", value).items()}
+    if isinstance(value, list):
+        return [_cut(item) for item in cast("list[object]", value)]
+    return shortened(value, 300) if isinstance(value, str) else value
+
+
+def _report(skipped: Skipped, source: str, kind: Kind, reading: Reading, console: Console) -> None:
+    record = Group if kind == "groups" else JudgedGroup
+    unread = formats.unread_fields(record, source, reading)
+    if unread:
+        _say(f"fields that are not read: {listed(unread)}", console)
+    for mistake in skipped.kinds.values():
+        more = f" ({mistake.count:,} rows like it)" if mistake.count > 1 else ""
+        _say(f"{mistake.first}{more}", console, style="red")
     if skipped.count:
-        console.print(f"{skipped.count} rows cannot be used", style="red")
+        _say(f"{skipped.count:,} rows cannot be used", console, style="red")
 
 
-def judged_rows(source: str, kind: Kind, *, bad_rows: BadRows) -> Iterator[JudgedGroup]:
+def _say(text: str, console: Console, style: str = "") -> None:
+    console.print(Text(text, style), soft_wrap=True)
+
+
+def judged_rows(
+    source: str, kind: Kind, reading: Reading = AS_IT_IS, *, bad_rows: BadRows
+) -> Iterator[JudgedGroup]:
     """What a file holds; rows that name no judge are of the judge `import:<file name>`."""
     if kind == "groups":
-        groups = formats.read_groups(source, bad_rows=bad_rows)
+        groups = formats.read_groups(source, reading, bad_rows=bad_rows)
         return (JudgedGroup(group=group, judgements=()) for group in groups)
-    return formats.read_judged(source, judge=f"import:{Path(source).name}", bad_rows=bad_rows)
+    judge = f"import:{Path(source).name}"
+    return formats.read_judged(source, reading, judge=judge, bad_rows=bad_rows)
 
 
 def chunks(items: Iterable[T]) -> Iterator[list[T]]:

@@ -12,6 +12,7 @@ from palate.records.conversation import (
     user_prompt,
 )
 from palate.records.judgement import (
+    LARGEST,
     Choice,
     JudgedGroup,
     JudgeKind,
@@ -33,6 +34,7 @@ from palate.records.judgement import (
 from palate.records.labelling import Answer, Arm, LabelTask, preferred, standings
 
 __all__ = [
+    "LARGEST",
     "Answer",
     "Arm",
     "Choice",

@@ -4,36 +4,48 @@ People, AI judges, verifiers, reward models and simulated annotators all produce
 """
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from palate.records.base import GroupId, JudgementId, Record, content_id
 from palate.records.conversation import Group, Prompt, Response
+
+LARGEST = 1e30
+"""Scores and margins are no larger in size: single precision holds their differences."""
+
+
+def _no_text(value: object) -> object:
+    if isinstance(value, bool | str):
+        raise ValueError("expected a number")
+    return value
+
+
+_Stars = Annotated[int, BeforeValidator(_no_text), Field(ge=1, le=5)]
+_Number = Annotated[float, Field(strict=True, ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
 
 
 class Choice(Record):
     """One response of the group is the best; `strength` grades how clearly (1 is slightly)."""
 
     kind: Literal["choice"] = "choice"
-    chosen: int = Field(ge=0)
-    strength: int = Field(default=1, ge=1, le=4)
+    chosen: int = Field(ge=0, strict=True)
+    strength: int = Field(default=1, ge=1, le=4, strict=True)
 
 
 class Tie(Record):
     """No response is better; `both_bad` says that none is acceptable."""
 
     kind: Literal["tie"] = "tie"
-    both_bad: bool = False
+    both_bad: bool = Field(default=False, strict=True)
 
 
 class Ranking(Record):
     """`ranks[i]` is the rank of response i: 0 is best, equal ranks are ties, None is unranked."""
 
     kind: Literal["ranking"] = "ranking"
-    ranks: tuple[int | None, ...] = Field(min_length=2)
+    ranks: tuple[Annotated[int, Field(strict=True)] | None, ...] = Field(min_length=2)
 
 
 class Rating(Record):
@@ -41,20 +53,14 @@ class Rating(Record):
 
     kind: Literal["rating"] = "rating"
     dimension: str = "overall"
-    values: tuple[Annotated[int, Field(ge=1, le=5)], ...]
+    values: tuple[_Stars, ...]
 
 
 class Scores(Record):
     """Real-valued scores, `values[i]` of response i (higher is better)."""
 
     kind: Literal["scores"] = "scores"
-    values: tuple[float, ...]
-
-    @model_validator(mode="after")
-    def _finite(self) -> Self:
-        if not all(math.isfinite(value) for value in self.values):
-            raise ValueError(f"scores must be finite, got {self.values}")
-        return self
+    values: tuple[_Number, ...]
 
 
 class Skip(Record):
@@ -70,10 +76,10 @@ class Preference(Record):
     `probability` is 1 for a hard label, 0.5 for a tie; `margin` is the required score difference.
     """
 
-    winner: int = Field(ge=0)
-    loser: int = Field(ge=0)
-    probability: float = Field(default=1.0, ge=0, le=1)
-    margin: float = Field(default=0.0, allow_inf_nan=False)
+    winner: int = Field(ge=0, strict=True)
+    loser: int = Field(ge=0, strict=True)
+    probability: float = Field(default=1.0, ge=0, le=1, strict=True)
+    margin: _Number = 0.0
 
     @model_validator(mode="after")
     def _two_responses(self) -> Self:
@@ -123,9 +129,9 @@ class Judgement(Record):
     group_id: GroupId
     judge: str
     verdict: Verdict
-    order: tuple[int, ...] = ()
-    seconds: float | None = Field(default=None, allow_inf_nan=False)
-    seed: int | None = None
+    order: tuple[Annotated[int, Field(strict=True)], ...] = ()
+    seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False, strict=True)
+    seed: int | None = Field(default=None, strict=True)
     supersedes: JudgementId | None = None
     reasons: tuple[str, ...] = ()
     note: str = ""

@@ -1,12 +1,13 @@
 """What a running stage is given, and how the names in its config become data."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from palate.config.common import StageConfig
 from palate.maths.seeds import seed as named_seed
 from palate.store.errors import BadRows, DataError, refuse
+from palate.store.formats import AS_IT_IS, Reading
 from palate.store.runs import StageDir
 from palate.training.monitor import Monitor
 
@@ -62,6 +63,7 @@ class StageContext:
     project: str
     bad_rows: BadRows = refuse
     left_out: Callable[[int], None] = lambda count: None
+    as_set: Reading = AS_IT_IS
     expect: Callable[[float], None] = lambda size: None
     say: Callable[[str], None] = lambda text: None
 
@@ -69,6 +71,11 @@ class StageContext:
         """The folder of `@stage`."""
         check_finished(reference, self.artifacts)
         return self.artifacts[reference.removeprefix("@")]
+
+    def reading(self, path: str) -> Reading:
+        """How a file is read: the columns of what a stage wrote have their own names."""
+        own = any(Path(path).is_relative_to(folder) for folder in self.artifacts.values())
+        return replace(self.as_set, columns={}) if own else self.as_set
 
     def model(self, reference: str) -> str:
         """The model folder of `@stage`, else the folder or Hub name as it is."""

@@ -25,6 +25,7 @@ from palate.records import (
 from palate.stages.context import StageContext
 from palate.store import formats
 from palate.store.errors import DataError
+from palate.store.formats import Reading
 
 T = TypeVar("T", bound=Record)
 Encode = Callable[[Encoder, T], TokenGroup]
@@ -98,7 +99,7 @@ def encoded(
     """
     kept: list[T] = []
     tokens: list[TokenGroup] = []
-    places = Places(source)
+    places = Places(source, context.reading(source))
     left_out = 0
     for row in rows:
         try:
@@ -126,14 +127,14 @@ def encoded(
 class Places:
     """The rows of a file by the records made of them, read when a place is first asked for."""
 
-    def __init__(self, source: str) -> None:
-        self.source = source
+    def __init__(self, source: str, reading: Reading) -> None:
+        self.source, self.reading = source, reading
         self.numbers: dict[Record, int] | None = None
 
     def named(self, record: Record, error: Unfit) -> DataError:
         """The error with the file and the row of a record."""
         if self.numbers is None:
-            self.numbers = formats.numbered(type(record), self.source)
+            self.numbers = formats.numbered(type(record), self.source, self.reading)
         row = self.numbers.get(record, 0)
         return DataError(error.problem, source=self.source, row=row, remedy=error.remedy)
 

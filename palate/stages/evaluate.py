@@ -240,7 +240,8 @@ def reward_model_result(evaluator: Evaluator) -> RewardModelResult | None:
     if proxy is None or not config.preferences:
         return None
     path = evaluator.context.data(config.preferences, HELD_OUT)
-    rows = list(read_preferences(path, bad_rows=evaluator.context.bad_rows))
+    context = evaluator.context
+    rows = list(read_preferences(path, context.reading(path), bad_rows=context.bad_rows))
     if not measurable(rows):
         return None
     groups = [row.group for row in rows]

@@ -56,7 +56,7 @@ def comparable(groups: list[Group], config: JudgeConfig, context: StageContext) 
         error = DataError(
             "has one response, so there is nothing to compare it with",
             source=source,
-            row=row_of(group, source),
+            row=row_of(group, source, context.reading(source)),
             field="responses",
             remedy="give every prompt two responses or more (sample with k = 2), or leave such "
             'rows out with bad_rows = "skip"',

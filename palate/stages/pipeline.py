@@ -35,6 +35,8 @@ from palate.stages.progress import LeftOut, Speaker, StageMonitor, quiet_librari
 from palate.stages.resources import Stopwatch, Usage, release_memory
 from palate.store.errors import DataError, refuse
 from palate.store.files import sha256_file, sha256_tree, write_text
+from palate.store.formats import AS_IT_IS, Reading
+from palate.store.lines import MIB, Limits
 from palate.store.origin import Begun, Origin
 from palate.store.runs import TIMING, RunDir, StageDir, check_path, code_version, stage_dirs
 
@@ -226,6 +228,7 @@ def make(
             project=folder.path.parent.name,
             bad_rows=left_out if skips_bad_rows(config) else refuse,
             left_out=left_out.too_long,
+            as_set=reading_of(config),
             expect=watch.expect,
             say=say,
         )
@@ -276,6 +279,14 @@ def warn_of_equal_rewards(name: str, folder: StageDir, console: Console) -> None
 def skips_bad_rows(config: StageConfig) -> bool:
     """Whether a stage goes on after rows that cannot be read."""
     return isinstance(config, ReadingConfig) and config.bad_rows == "skip"
+
+
+def reading_of(config: StageConfig) -> Reading:
+    """How a stage reads its files."""
+    if not isinstance(config, ReadingConfig):
+        return AS_IT_IS
+    row, unpacked = config.limits.row_mib * MIB, config.limits.unpacked_mib * MIB
+    return Reading(columns=config.columns, limits=Limits(row=row, unpacked=unpacked))
 
 
 def save_timing(folder: StageDir, watch: Stopwatch) -> Usage:

@@ -85,13 +85,15 @@ def texts(context: StageContext, source: str, field: str) -> list[str]:
     documents: list[str] = []
     for part in source.split(","):
         path = context.data(part.strip(), CORPUS)
-        documents += formats.read_texts(path, field, bad_rows=context.bad_rows)
+        documents += formats.read_texts(
+            path, field, context.reading(path), bad_rows=context.bad_rows
+        )
     return _filled(documents, source, "text")
 
 
 def say_unread(context: StageContext, kind: type[Record], path: str) -> None:
     """Name the fields of a file that nothing reads."""
-    unread = formats.unread_fields(kind, path)
+    unread = formats.unread_fields(kind, path, context.reading(path))
     if unread:
         context.say(f"{path}: fields that are not read: {', '.join(unread)}")
 
@@ -105,7 +107,7 @@ def demonstrations(
         rows = cafe.demonstrations(count, seed=seed(context.seed, "demonstrations"))
     else:
         path = context.data(source, DEMONSTRATIONS)
-        read = formats.read_demonstrations(path, bad_rows=context.bad_rows)
+        read = formats.read_demonstrations(path, context.reading(path), bad_rows=context.bad_rows)
         say_unread(context, Demonstration, path)
         rows = _filled(read, source, "demonstrations")
     train, held = _split(
@@ -121,14 +123,15 @@ def prompts(context: StageContext, source: str, *, limit: int = 0) -> list[Promp
         split = "held_out" if source.split(":")[1] == "held_out" else "train"
         return cafe.prompts(split, min(count, limit or count), seed=0)
     path = context.data(source, PROMPTS)
-    rows = formats.read_prompts(path, bad_rows=context.bad_rows)
+    rows = formats.read_prompts(path, context.reading(path), bad_rows=context.bad_rows)
     unique = {prompt.id: prompt for prompt in rows}
     return _filled(islice(unique.values(), limit or None), source, "prompts")
 
 
 def groups(context: StageContext, source: str) -> list[Group]:
     """Groups that `sample` wrote, or a file of groups."""
-    rows = formats.read_groups(context.data(source, GROUPS), bad_rows=context.bad_rows)
+    path = context.data(source, GROUPS)
+    rows = formats.read_groups(path, context.reading(path), bad_rows=context.bad_rows)
     return _filled(rows, source, "groups")
 
 
@@ -185,7 +188,7 @@ def _preference_rows(context: StageContext, source: str) -> Iterator[PreferenceG
         return judged(context.store_url, source)
     path = context.data(source, PREFERENCES)
     say_unread(context, PreferenceGroup, path)
-    return formats.read_preferences(path, bad_rows=context.bad_rows)
+    return formats.read_preferences(path, context.reading(path), bad_rows=context.bad_rows)
 
 
 def judged(store_url: str, source: str) -> Iterator[PreferenceGroup]:
@@ -219,7 +222,7 @@ def unpaired(
             [one for row in train for one in labelled(row)],
             [one for row in held for one in labelled(row)],
         )
-    read = formats.read_unpaired(source, bad_rows=context.bad_rows)
+    read = formats.read_unpaired(source, context.reading(source), bad_rows=context.bad_rows)
     say_unread(context, Unpaired, source)
     rows = _filled(read, source, "labelled responses")
     singles, apart = _split(
@@ -257,7 +260,7 @@ def verifiable(
         error = DataError(
             f"{judge} cannot compare with {prompt.reference[:80]!r}, which {said}",
             source=source,
-            row=formats.row_of(row, source) if bad <= _NUMBERED else 0,
+            row=formats.row_of(row, source, context.reading(source)) if bad <= _NUMBERED else 0,
             field="reference",
             remedy="correct it, use verifier:exact or verifier:contains, or leave such rows out "
             'with bad_rows = "skip"',

@@ -32,7 +32,7 @@ from palate.stages.doctor.verdicts import (
     warning,
 )
 from palate.stages.memory import Memory
-from palate.stages.pipeline import input_hashes, skips_bad_rows
+from palate.stages.pipeline import input_hashes, reading_of, skips_bad_rows
 from palate.store.errors import DataError, Skipped, refuse
 from palate.store.origin import fingerprint
 from palate.store.runs import RunDir, StageDir, code_version
@@ -130,6 +130,7 @@ def _context(
         store_url=database_url(root),
         project=recipe.name,
         bad_rows=Skipped() if skips_bad_rows(config) else refuse,
+        as_set=reading_of(config),
     )
 
 

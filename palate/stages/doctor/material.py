@@ -27,6 +27,7 @@ from palate.stages.dpo import judged_only
 from palate.stages.encoding import asked, demonstrated, labelled, preferred
 from palate.store import formats
 from palate.store.errors import BadRows, Skipped, refuse
+from palate.store.formats import Reading
 
 _EXAMPLES = 24
 
@@ -52,7 +53,7 @@ class Material(Generic[T]):
 class Reader(Protocol[T_co]):
     """Streams the records of a file; bad rows go to `bad_rows`."""
 
-    def __call__(self, source: str, *, bad_rows: BadRows) -> Iterator[T_co]:
+    def __call__(self, source: str, *, reading: Reading, bad_rows: BadRows) -> Iterator[T_co]:
         """The good rows."""
         ...
 
@@ -73,7 +74,11 @@ def present(parts: Sequence[str], file: str, read: Reader[object], case: Case) -
                 complete = False
             case "here" if not part.startswith("cafe:"):
                 bad = yield from unreadable(case.context.data(part, file), read, case)
-                unread = _unread(case.context.data(part, file), file)
+                unread = _unread(
+                    case.context.data(part, file),
+                    file,
+                    case.context.reading(case.context.data(part, file)),
+                )
                 if unread:
                     yield ok(f"{part}: fields that are not read: {', '.join(unread)}")
                 complete = complete and not bad
@@ -82,19 +87,19 @@ def present(parts: Sequence[str], file: str, read: Reader[object], case: Case) -
     return complete
 
 
-def _unread(path: str, file: str) -> list[str]:
+def _unread(path: str, file: str, reading: Reading) -> list[str]:
     """Fields that nobody reads in a file of that name; those of documents are the user's own."""
     kinds: dict[str, type[Record]] = {
         DEMONSTRATIONS: Demonstration,
         PREFERENCES: PreferenceGroup,
     }
-    return formats.unread_fields(kinds[file], path) if file in kinds else []
+    return formats.unread_fields(kinds[file], path, reading) if file in kinds else []
 
 
 def unreadable(path: str, read: Reader[object], case: Case) -> Exam[int]:
     """How many rows of a file stop the stage; it would refuse the first, or leave them out."""
     skipped = Skipped()
-    good = sum(1 for _ in read(path, bad_rows=skipped))
+    good = sum(1 for _ in read(path, reading=case.context.reading(path), bad_rows=skipped))
     if not skipped.count:
         return 0
     share = f"{skipped.count:,} of {counted(good + skipped.count, 'row')} cannot be read"

@@ -12,11 +12,12 @@ from palate.config.common import PromptConfig
 from palate.models.templates import Unfit
 from palate.models.tokens import Encoder, special_ids
 from palate.records import Record
+from palate.stages.context import StageContext
 from palate.stages.doctor.blueprints import Blueprint, Case
 from palate.stages.doctor.material import Material
 from palate.stages.doctor.verdicts import Exam, Finding, counted, ok, problem, problem_of, warning
 from palate.stages.encoding import Places, oddities
-from palate.store.errors import BadRows, refuse
+from palate.store.errors import refuse
 
 T = TypeVar("T", bound=Record)
 Row = TypeVar("Row")
@@ -34,7 +35,7 @@ def seen(
     """The rows as tokens: lengths, traps and one example."""
     encoder = model.encoder(prompt)
     limit = rows.max_response_tokens
-    kept, groups = yield from encoded(rows, encoder, bad_rows=case.context.bad_rows)
+    kept, groups = yield from encoded(rows, encoder, case.context)
     if not groups:
         return []
     yield from lengths(groups, encoder, prompt, max_response_tokens=limit)
@@ -46,7 +47,7 @@ def seen(
 
 
 def encoded(
-    material: Material[T], encoder: Encoder, *, bad_rows: BadRows
+    material: Material[T], encoder: Encoder, context: StageContext
 ) -> Exam[tuple[list[T], list[TokenGroup]]]:
     """At most 2,000 rows and their tokens, evenly spaced over the data; those that cannot become
     tokens are counted."""
@@ -62,9 +63,9 @@ def encoded(
             unfit.append((row, error))
     if unfit:
         row, error = unfit[0]
-        first = Places(material.source).named(row, error)
+        first = Places(material.source, context.reading(material.source)).named(row, error)
         share = f"{len(unfit):,} of {counted(len(some), 'row')} cannot become tokens: "
-        refused = bad_rows is refuse or not groups
+        refused = context.bad_rows is refuse or not groups
         found = problem_of(first, how_many=share)
         yield found if refused else warning(f"{found.text} (left out)", found.remedy)
     return kept, groups

@@ -9,6 +9,9 @@ from palate.store.formats.foreign import (
     ultrafeedback_rows,
 )
 from palate.store.formats.read import (
+    AS_IT_IS,
+    Reading,
+    listed,
     numbered,
     read_demonstrations,
     read_groups,
@@ -36,6 +39,8 @@ from palate.store.formats.write import (
 from palate.store.tables import Row
 
 __all__ = [
+    "AS_IT_IS",
+    "Reading",
     "Row",
     "alpaca_rows",
     "completion_row",
@@ -43,6 +48,7 @@ __all__ = [
     "graded_preference_rows",
     "helpsteer_rows",
     "hh_rows",
+    "listed",
     "messages_row",
     "numbered",
     "oasst_row",

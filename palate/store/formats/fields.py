@@ -2,14 +2,16 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from datetime import date
 from typing import cast
 
-from palate.records import Message, Prompt, Role
+from palate.records import LARGEST, Message, Prompt, Role
 from palate.store.errors import RowError, described
 from palate.store.tables import Row
 
+_NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,4})?")
 _ROLES: dict[str, Role] = {
     "system": "system",
     "user": "user",
@@ -84,11 +86,13 @@ def optional_text(row: Row, field: str) -> str:
 
 def number(value: object, field: str) -> float:
     """A finite number; numbers written as text (as in CSV) are read."""
+    written = isinstance(value, str) and _NUMBER.fullmatch(value.strip())
+    counted = isinstance(value, int | float) and not isinstance(value, bool)
     try:
-        parsed = math.nan if isinstance(value, bool) else float(cast(float, value))
-    except (TypeError, ValueError, OverflowError):
+        parsed = float(cast(float, value)) if written or counted else math.nan
+    except OverflowError:
         parsed = math.nan
-    if not math.isfinite(parsed):
+    if not abs(parsed) <= LARGEST:
         raise RowError(f"expected a finite number, found {described(value)}", field=field)
     return parsed
 
@@ -106,6 +110,11 @@ def items(value: object, field: str) -> list[object]:
     if not value:
         raise RowError("is empty", field=field, remedy="fill it in or leave the row out")
     return cast("list[object]", value)
+
+
+def listing(row: Row, field: str) -> list[object]:
+    """The list of a field; none where it is missing, null or empty."""
+    return items(row[field], field) if row.get(field) not in (None, []) else []
 
 
 def fields(value: object, field: str) -> Row:

@@ -29,6 +29,7 @@ from palate.store.formats.fields import (
     filled_text,
     in_order,
     items,
+    listing,
     number,
     optional_text,
     prompt_of,
@@ -318,8 +319,7 @@ def _walk(node: Row, before: tuple[Message, ...], judge: str, found: list[Judged
         content=filled_text(node.get("text"), "text"),
     )
     turns = in_order((*before, turn), "replies")
-    below = cast("list[object]", node.get("replies") or [])
-    replies = [fields(reply, "replies") for reply in below]
+    replies = [fields(reply, "replies") for reply in listing(node, "replies")]
     ranked = [r for r in replies if type(r.get("rank")) is int and not r.get("deleted")]
     if role != "assistant" and len(ranked) > 1:
         group = Group(
@@ -345,7 +345,7 @@ def _walk(node: Row, before: tuple[Message, ...], judge: str, found: list[Judged
 def own_judgements(row: Row, judge: str) -> list[JudgedGroup]:
     """Groups with every judgement as it was made: nothing is lost, judges keep their names."""
     del judge
-    judgements = [fields(item, "judgements") for item in cast("list[object]", row["judgements"])]
+    judgements = [fields(item, "judgements") for item in listing(row, "judgements")]
     own = {"group": row["group"], "judgements": [_without_nulls(said) for said in judgements]}
     return [validated(JudgedGroup, own, "")]
 

@@ -60,9 +60,16 @@ def _instruction(row: Row) -> tuple[Message, ...]:
     earlier = [
         Message(role=role, content=filled_text(said, f"history[{i}]"))
         for i, pair in enumerate(history)
-        for role, said in zip(("user", "assistant"), items(pair, f"history[{i}]"), strict=True)
+        for role, said in zip(("user", "assistant"), _pair_of(pair, f"history[{i}]"), strict=True)
     ]
     return (*earlier, *_user("\n".join(line for line in lines if line)))
+
+
+def _pair_of(value: object, field: str) -> list[object]:
+    pair = items(value, field)
+    if len(pair) != 2:
+        raise RowError(f"expected a question and its answer, found {len(pair)} items", field=field)
+    return pair
 
 
 # Prompts

@@ -1,7 +1,9 @@
 """Rows into records, streaming: each reader has a table of formats; the first that fits reads."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -15,13 +17,43 @@ from palate.records import (
     Record,
     Unpaired,
 )
-from palate.store.errors import BadRows, RowError, Skipped, parsed_rows, refuse
-from palate.store.formats import foreign, parse, preferences
+from palate.store.errors import BadRows, RowError, Skipped, parsed_rows, refuse, shortened
+from palate.store.formats import foreign, parse, preferences, tables
 from palate.store.formats.fields import nothing_lost, prompt, text, with_extra
-from palate.store.rows import read_document, read_rows
+from palate.store.lines import Limits
+from palate.store.rows import USUAL, read_document, read_rows
 from palate.store.tables import Row
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How files are read: the column that holds a field where its name is another one, and how
+    large rows and files may be."""
+
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    limits: Limits = USUAL
+
+    def renamed(self, row: Row) -> Row:
+        """The row under the names of its fields; a column that is not there is refused."""
+        for name, column in self.columns.items():
+            if column not in row:
+                near = difflib.get_close_matches(column, row, n=1)
+                raise RowError(
+                    f"there is no column '{column}' for the field '{name}'; the row has "
+                    f"{listed(row)}" + (f"; did you mean '{near[0]}'?" if near else ""),
+                    field=column,
+                    remedy="correct the setting columns (--column)",
+                )
+        if not self.columns:
+            return row
+        gone = {*self.columns, *self.columns.values()}
+        rest = {name: value for name, value in row.items() if name not in gone}
+        return rest | {name: row[column] for name, column in self.columns.items()}
+
+
+AS_IT_IS = Reading()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,53 +63,93 @@ class Format(Generic[T]):
     name: str
     needs: tuple[str, ...]
     parse: Callable[[Row], T]
+    takes: tuple[str, ...] = ()
+    """Further fields that it reads where they are there; `*` stands for anything."""
+    cells: bool = True
+    """Whether text can hold all that it needs, as the cells of a table do."""
+    told: bool = True
+    """Whether it is named where no format fits."""
+
+    def ignored(self, row: Row) -> list[str]:
+        """The fields of a row with content that it does not read."""
+        known = (*self.needs, *self.takes)
+        return [
+            name
+            for name, value in row.items()
+            if value not in (None, "", []) and not any(fnmatchcase(name, k) for k in known)
+        ]
 
 
 def read_prompts(
-    source: str, *, split: str = "train", bad_rows: BadRows = refuse
+    source: str,
+    reading: Reading = AS_IT_IS,
+    *,
+    split: str = "train",
+    bad_rows: BadRows = refuse,
 ) -> Iterator[Prompt]:
     """Prompts, as text, messages or `prompt_ids`; `reference` (or `answer`) and `tag` are kept."""
-    return _read(PROMPTS, source, split, bad_rows)
+    return _read(PROMPTS, source, reading, split, bad_rows)
 
 
 def read_demonstrations(
-    source: str, *, split: str = "train", bad_rows: BadRows = refuse
+    source: str,
+    reading: Reading = AS_IT_IS,
+    *,
+    split: str = "train",
+    bad_rows: BadRows = refuse,
 ) -> Iterator[Demonstration]:
     """Demonstrations: `messages`, `prompt` and `completion`, Alpaca's or ShareGPT's fields."""
-    return _read(DEMONSTRATIONS, source, split, bad_rows)
+    return _read(DEMONSTRATIONS, source, reading, split, bad_rows)
 
 
 def read_preferences(
-    source: str, *, split: str = "train", bad_rows: BadRows = refuse
+    source: str,
+    reading: Reading = AS_IT_IS,
+    *,
+    split: str = "train",
+    bad_rows: BadRows = refuse,
 ) -> Iterator[PreferenceGroup]:
     """Preferences: palate's own, rankings, TRL's with explicit or implicit prompt, HH-RLHF text,
     Alpaca's or ShareGPT's; `margin` and `probability` are optional."""
-    return _read(PREFERENCES, source, split, bad_rows)
+    return _read(PREFERENCES, source, reading, split, bad_rows)
 
 
 def read_unpaired(
-    source: str, *, split: str = "train", bad_rows: BadRows = refuse
+    source: str,
+    reading: Reading = AS_IT_IS,
+    *,
+    split: str = "train",
+    bad_rows: BadRows = refuse,
 ) -> Iterator[Unpaired]:
     """Single responses with a `label` that says whether they are desirable."""
-    return _read((*UNPAIRED, _PAIRED), source, split, bad_rows)
+    return _read((*UNPAIRED, _PAIRED), source, reading, split, bad_rows)
 
 
 def read_groups(
-    source: str, *, split: str = "train", bad_rows: BadRows = refuse
+    source: str,
+    reading: Reading = AS_IT_IS,
+    *,
+    split: str = "train",
+    bad_rows: BadRows = refuse,
 ) -> Iterator[Group]:
     """Groups: palate's own, or a `prompt` with `responses`, a list of texts."""
-    return _read(GROUPS, source, split, bad_rows)
+    return _read(GROUPS, source, reading, split, bad_rows)
 
 
 def read_judged(
-    source: str, *, judge: str, split: str = "train", bad_rows: BadRows = refuse
+    source: str,
+    reading: Reading = AS_IT_IS,
+    *,
+    judge: str,
+    split: str = "train",
+    bad_rows: BadRows = refuse,
 ) -> Iterator[JudgedGroup]:
     """Groups with what was said about them: palate's own judgements, HelpSteer3, UltraFeedback,
     OpenAssistant's trees, and everything that `read_preferences` reads; `judge` signs what names
     no judge of its own."""
     return (
         group
-        for groups in _read(judged_formats(judge), source, split, bad_rows)
+        for groups in _read(judged_formats(judge), source, reading, split, bad_rows)
         for group in groups
     )
 
@@ -85,7 +157,7 @@ def read_judged(
 def judged_formats(judge: str) -> "tuple[Format[list[JudgedGroup]], ...]":
     """The formats of `read_judged`."""
 
-    def signed(parse: Callable[[Row, str], list[JudgedGroup]]) -> Parse:
+    def signed(parse: Signed) -> Parse:
         return lambda row: parse(row, judge)
 
     def stated(format: Format[PreferenceGroup]) -> Parse:
@@ -93,138 +165,271 @@ def judged_formats(judge: str) -> "tuple[Format[list[JudgedGroup]], ...]":
             return lambda row: foreign.ranked_completions(row, judge, format.parse(row))
         return lambda row: foreign.stated_preferences(format.parse(row), judge)
 
+    known = {needs for _, needs, *_ in JUDGED}
     return (
-        *(Format(name, needs, signed(parse)) for name, needs, parse in JUDGED),
-        *(Format(format.name, format.needs, stated(format)) for format in PREFERENCES),
+        *(
+            Format(name, needs, signed(parse), takes, cells=cells)
+            for name, needs, parse, takes, cells in JUDGED
+        ),
+        *(
+            Format(f.name, f.needs, stated(f), f.takes, cells=f.cells, told=f.told)
+            for f in PREFERENCES
+            if f.needs not in known
+        ),
     )
 
 
 def read_texts(
-    source: str, field: str = "text", *, split: str = "train", bad_rows: BadRows = refuse
+    source: str,
+    field: str = "text",
+    reading: Reading = AS_IT_IS,
+    *,
+    split: str = "train",
+    bad_rows: BadRows = refuse,
 ) -> Iterator[str]:
     """Documents: one field of the rows of a table, or the whole of a .txt file; blank ones are
     left out."""
     if Path(source.removesuffix(".gz")).suffix == ".txt":
-        texts = iter((read_document(source),))
+        texts = iter((read_document(source, reading.limits),))
     else:
         formats = (Format("a text table", (field,), lambda row: text(row[field], field)),)
-        texts = _read(formats, source, split, bad_rows)
+        texts = _read(formats, source, reading, split, bad_rows)
     return (document for document in texts if document.strip())
 
 
-def numbered(kind: type[Record], source: str) -> dict[Record, int]:
+def numbered(kind: type[Record], source: str, reading: Reading = AS_IT_IS) -> dict[Record, int]:
     """The rows of a file by the records of a kind that are made of them, the first where several
     are equal; empty where there is no such file."""
     formats = _FORMATS.get(kind)
     if formats is None or not Path(source).is_file():
         return {}
-    rows = read_rows(source, split="train", bad_rows=Skipped())
-    parsed = parsed_rows(
-        rows,
-        lambda row: _format_of(row, formats).parse(row),
-        source=source,
-        bad_rows=Skipped(),
-    )
+    rows = read_rows(source, bad_rows=Skipped(), limits=reading.limits)
+    parsed = parsed_rows(rows, _record(formats, source, reading), source=source, bad_rows=Skipped())
     return {record: number for number, record in reversed([*parsed])}
 
 
-def unread_fields(kind: type[Record], source: str) -> list[str]:
-    """Fields with content in the first 1,000 rows of a file that no format of this kind reads;
+def unread_fields(kind: type[Record], source: str, reading: Reading = AS_IT_IS) -> list[str]:
+    """Fields with content in the first 1,000 rows of a file that their format does not read;
     prompts keep all of theirs."""
     formats = judged_formats("") if kind is JudgedGroup else _FORMATS[kind]
     if kind is Prompt or not Path(source).is_file():
         return []
-    known = _EVERYWHERE.union(*(format.needs for format in formats))
-    rows = islice(read_rows(source, bad_rows=Skipped()), _SAMPLE)
-    filled = {name: None for _, row in rows for name, value in row.items() if value not in _BLANK}
-    return [name for name in filled if name not in known]
+
+    def ignored(row: Row) -> list[str]:
+        renamed = reading.renamed(row)
+        return _format_of(renamed, formats, table=False).ignored(renamed)
+
+    rows = islice(read_rows(source, bad_rows=Skipped(), limits=reading.limits), _SAMPLE)
+    found = parsed_rows(rows, ignored, source=source, bad_rows=Skipped())
+    return list(dict.fromkeys(name for _, names in found for name in names))
 
 
-def row_of(record: Record, source: str) -> int:
+def row_of(record: Record, source: str, reading: Reading = AS_IT_IS) -> int:
     """The row of a file where a record stands; 0 where that cannot be told."""
-    return numbered(type(record), source).get(record, 0)
+    return numbered(type(record), source, reading).get(record, 0)
 
 
-def _read(formats: Sequence[Format[T]], source: str, split: str, bad_rows: BadRows) -> Iterator[T]:
-    rows = read_rows(source, split=split, bad_rows=bad_rows)
-
-    def record(row: Row) -> T:
-        return _format_of(nothing_lost(row), formats).parse(row)
-
+def _read(
+    formats: Sequence[Format[T]], source: str, reading: Reading, split: str, bad_rows: BadRows
+) -> Iterator[T]:
+    rows = read_rows(source, split=split, bad_rows=bad_rows, limits=reading.limits)
+    record = _record(formats, source, reading)
     return (found for _, found in parsed_rows(rows, record, source=source, bad_rows=bad_rows))
 
 
-def _format_of(row: Row, formats: Sequence[Format[T]]) -> Format[T]:
+def _record(formats: Sequence[Format[T]], source: str, reading: Reading) -> Callable[[Row], T]:
+    table = Path(source.removesuffix(".gz")).suffix in (".csv", ".tsv")
+
+    def record(row: Row) -> T:
+        renamed = nothing_lost(reading.renamed(row))
+        format = _format_of(renamed, formats, table=table)
+        try:
+            return format.parse(renamed)
+        except RecursionError as error:
+            raise RowError("is nested too deeply") from error
+
+    return record
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first names of a row's fields."""
+    known = sorted(names)
+    more = f" and {len(known) - 20} more" if len(known) > 20 else ""
+    return ", ".join(shortened(name, 60) for name in known[:20]) + more or "no fields"
+
+
+def _format_of(row: Row, formats: Sequence[Format[T]], *, table: bool) -> Format[T]:
     there = {name for name, value in row.items() if value is not None}
     for format in formats:
         if there.issuperset(format.needs):
             return format
-    near = max(formats, key=lambda format: len(there.intersection(format.needs)))
+    known = [format for format in formats if format.cells or not table]
+    near = max(known, key=lambda f: (len(there.intersection(f.needs)), f.cells))
     missing = [name for name in near.needs if name not in there]
+    spelt = {_plain(name): name for name in there - set(near.needs)}
+    columns = ", ".join(f'{name} = "{spelt.get(_plain(name), "COLUMN")}"' for name in missing)
     raise RowError(
-        f"is missing; the row has {', '.join(sorted(there)) or 'no fields'}, "
+        f"is missing; the row has {listed(there)}, "
         f"and the nearest format is {near.name} ({', '.join(near.needs)})",
         field=missing[0],
-        remedy="rename or add fields; known are "
-        + "; ".join(
-            f"{format.name} ({', '.join(format.needs)})" for format in formats if format != _PAIRED
-        ),
+        remedy=f"name the columns with columns = {{ {columns} }} (--column {missing[0]}=COLUMN), "
+        "or rename them; known are "
+        + "; ".join(f"{f.name} ({', '.join(f.needs)})" for f in known if f.told),
     )
 
 
+def _plain(name: str) -> str:
+    return "".join(c for c in name.casefold() if c.isalnum())
+
+
+_ASKED = ("reference", "answer", "tag", "system", "system_prompt")
+_ALPACA = ("input", "history", *_ASKED)
+_GRADED = ("probability", "margin")
+_NUMBERED = ("response_*", "model_*", *_ASKED)
 PROMPTS = (
-    Format("TRL prompts", ("prompt",), with_extra(prompt)),
-    Format("token prompts", ("prompt_ids",), with_extra(prompt)),
-    Format("conversations", ("messages",), with_extra(parse.messages_prompt)),
-    Format("questions", ("question",), with_extra(parse.text_prompt("question"))),
-    Format("problems", ("problem",), with_extra(parse.text_prompt("problem"))),
-    Format("Alpaca", ("instruction",), with_extra(parse.instruction_prompt)),
-    Format("lines of text", ("text",), with_extra(parse.text_prompt("text"))),
+    Format("TRL prompts", ("prompt",), with_extra(prompt), _ASKED),
+    Format("token prompts", ("prompt_ids",), with_extra(prompt), _ASKED, cells=False),
+    Format("conversations", ("messages",), with_extra(parse.messages_prompt), _ASKED, cells=False),
+    Format("questions", ("question",), with_extra(parse.text_prompt("question")), _ASKED),
+    Format("problems", ("problem",), with_extra(parse.text_prompt("problem")), _ASKED),
+    Format("Alpaca", ("instruction",), with_extra(parse.instruction_prompt), _ALPACA),
+    Format("lines of text", ("text",), with_extra(parse.text_prompt("text")), _ASKED),
 )
+_TAGGED = ("tag", "system", "system_prompt", "reference")
 DEMONSTRATIONS = (
-    Format("conversations", ("messages",), parse.conversation_demonstration("messages")),
-    Format("TRL", ("prompt", "completion"), parse.answer_demonstration("prompt", "completion")),
     Format(
-        "prompt-response", ("prompt", "response"), parse.answer_demonstration("prompt", "response")
+        "conversations",
+        ("messages",),
+        parse.conversation_demonstration("messages"),
+        _TAGGED,
+        cells=False,
     ),
     Format(
-        "Alpaca", ("instruction", "output"), parse.answer_demonstration("instruction", "output")
+        "TRL",
+        ("prompt", "completion"),
+        parse.answer_demonstration("prompt", "completion"),
+        _TAGGED,
     ),
-    Format("questions", ("question", "answer"), parse.answer_demonstration("question", "answer")),
     Format(
-        "questions", ("question", "response"), parse.answer_demonstration("question", "response")
+        "prompt-response",
+        ("prompt", "response"),
+        parse.answer_demonstration("prompt", "response"),
+        _TAGGED,
     ),
-    Format("ShareGPT", ("conversations",), parse.conversation_demonstration("conversations")),
+    Format(
+        "Alpaca",
+        ("instruction", "output"),
+        parse.answer_demonstration("instruction", "output"),
+        ("input", "history", *_TAGGED),
+    ),
+    Format(
+        "questions",
+        ("question", "answer"),
+        parse.answer_demonstration("question", "answer"),
+        _TAGGED,
+    ),
+    Format(
+        "questions",
+        ("question", "response"),
+        parse.answer_demonstration("question", "response"),
+        _TAGGED,
+    ),
+    Format(
+        "ShareGPT",
+        ("conversations",),
+        parse.conversation_demonstration("conversations"),
+        _TAGGED,
+        cells=False,
+    ),
 )
 Parse = Callable[[Row], list[JudgedGroup]]
 RANKED = ("context", "completions")
-JUDGED = (
-    ("palate's own judgements", ("group", "judgements"), foreign.own_judgements),
+Signed = Callable[[Row, str], list[JudgedGroup]]
+JUDGED: tuple[tuple[str, tuple[str, ...], Signed, tuple[str, ...], bool], ...] = (
+    ("palate's own judgements", ("group", "judgements"), foreign.own_judgements, (), False),
     (
         "HelpSteer3",
         ("context", "response1", "response2", "overall_preference"),
         foreign.helpsteer,
+        ("individual_preference", *_ASKED),
+        False,
     ),
-    ("UltraFeedback", ("instruction", "completions"), foreign.ultrafeedback),
-    ("OpenAssistant trees", ("message_tree_id", "prompt"), foreign.oasst),
+    ("UltraFeedback", ("instruction", "completions"), foreign.ultrafeedback, _ALPACA, False),
+    ("OpenAssistant trees", ("message_tree_id", "prompt"), foreign.oasst, (), False),
+    (
+        "a winner of two",
+        (*tables.LETTERED, "winner"),
+        tables.judged_responses,
+        ("judge", *_NUMBERED),
+        True,
+    ),
+    (
+        "a winner of many",
+        (*tables.NUMBERED, "winner"),
+        tables.judged_responses,
+        ("judge", *_NUMBERED),
+        True,
+    ),
 )
 PREFERENCES = (
-    Format("palate's own", ("group", "preferences"), preferences.own_preferences),
-    Format("ranking", RANKED, preferences.ranking),
-    Format("TRL explicit", ("prompt", "chosen", "rejected"), preferences.explicit_preference),
-    Format("Alpaca", ("instruction", "chosen", "rejected"), preferences.instruction_preference),
-    Format("ShareGPT", ("conversations", "chosen", "rejected"), preferences.sharegpt_preference),
-    Format("questions", ("question", "chosen", "rejected"), preferences.question_preference),
-    Format("implicit prompt", ("chosen", "rejected"), preferences.implicit_preference),
+    Format("palate's own", ("group", "preferences"), preferences.own_preferences, cells=False),
+    Format("ranking", RANKED, preferences.ranking, _ASKED, cells=False),
+    Format(
+        "TRL explicit",
+        ("prompt", "chosen", "rejected"),
+        preferences.explicit_preference,
+        (*_GRADED, *_ASKED, "prompt_id"),
+    ),
+    Format(
+        "Alpaca",
+        ("instruction", "chosen", "rejected"),
+        preferences.instruction_preference,
+        (*_GRADED, *_ALPACA),
+    ),
+    Format(
+        "ShareGPT",
+        ("conversations", "chosen", "rejected"),
+        preferences.sharegpt_preference,
+        (*_GRADED, *_ASKED),
+        cells=False,
+    ),
+    Format(
+        "questions",
+        ("question", "chosen", "rejected"),
+        preferences.question_preference,
+        (*_GRADED, *_ASKED),
+    ),
+    Format(
+        "implicit prompt",
+        ("chosen", "rejected"),
+        preferences.implicit_preference,
+        (*_GRADED, *_ASKED),
+        cells=False,
+    ),
+    Format("a winner of two", (*tables.LETTERED, "winner"), tables.preferred_responses, _NUMBERED),
+    Format("a winner of many", (*tables.NUMBERED, "winner"), tables.preferred_responses, _NUMBERED),
+    Format("two responses", tables.LETTERED, tables.unjudged, told=False),
+    Format("many responses", tables.NUMBERED, tables.unjudged, told=False),
 )
 UNPAIRED = (
-    Format("TRL unpaired", ("prompt", "completion", "label"), parse.labelled_completion),
-    Format("labelled conversations", ("messages", "label"), parse.labelled_messages),
+    Format("TRL unpaired", ("prompt", "completion", "label"), parse.labelled_completion, _ASKED),
+    Format(
+        "labelled conversations",
+        ("messages", "label"),
+        parse.labelled_messages,
+        _ASKED,
+        cells=False,
+    ),
 )
 GROUPS = (
-    Format("groups", ("prompt", "responses"), parse.group),
-    Format("token groups", ("prompt_ids", "responses"), parse.group),
+    Format("groups", ("prompt", "responses"), parse.group, _ASKED, cells=False),
+    Format("token groups", ("prompt_ids", "responses"), parse.group, _ASKED, cells=False),
+    Format("two responses", tables.LETTERED, tables.responses, _NUMBERED),
+    Format("many responses", tables.NUMBERED, tables.responses, _NUMBERED),
 )
+
+
+_SAMPLE = 1_000
 
 
 def _refuse_pair(row: Row) -> Unpaired:
@@ -237,23 +442,7 @@ def _refuse_pair(row: Row) -> Unpaired:
     )
 
 
-_SAMPLE = 1_000
-_BLANK: tuple[object, ...] = (None, "", [])
-_EVERYWHERE = {
-    "system",
-    "system_prompt",
-    "tag",
-    "reference",
-    "answer",
-    "margin",
-    "probability",
-    "prompt_id",
-    "input",
-    "history",
-    "individual_preference",
-}
-"""Fields that a format reads beside those it needs, and the id that exports write."""
-_PAIRED = Format("pairs", ("chosen", "rejected"), _refuse_pair)
+_PAIRED = Format("pairs", ("chosen", "rejected"), _refuse_pair, told=False)
 _FORMATS: dict[type[Record], Sequence[Format[Any]]] = {
     Prompt: PROMPTS,
     Demonstration: DEMONSTRATIONS,
