@@ -262,7 +262,7 @@ def export(
     *,
     project: Project,
     format: Annotated[Format, typer.Option("--format", help="What to write.")],
-    out: Annotated[Path, typer.Option("--out", help="File to write (.jsonl or .parquet).")],
+    out: Annotated[Path, typer.Option("--out", help="A .jsonl, .jsonl.gz, .parquet or .csv file.")],
     judges: Judges = None,
     names: Annotated[
         Names, typer.Option("--names", help="People under pseudonyms, or as they log in.")

@@ -63,7 +63,7 @@ def export_project(
         for held_out, path in _files(out, selection.held_out):
             left_out: dict[str, int] = {}
             mine = _side(_judged(store, selection, chosen, format), selection, held_out)
-            rows = _rows(mine, format, weights, left_out)
+            rows = _rows(mine, format, weights, left_out, cells=path.suffix == ".csv")
             count = formats.write_rows(path, rows)
             card = card.with_file(path, rows=count, left_out=left_out)
             console.print(f"{count} rows of {selection.project} written to {path}")
@@ -174,11 +174,14 @@ def _rows(
     format: Format,
     weights: Mapping[str, float],
     left_out: dict[str, int],
+    *,
+    cells: bool,
 ) -> Iterator[Row]:
     """The rows of a format; groups that it cannot hold are counted by reason."""
     for group, judgements in judged:
         try:
-            yield from _rows_of(group, judgements, format, weights)
+            rows = _rows_of(group, judgements, format, weights)
+            yield from map(formats.flat_row, rows) if cells else rows
         except DataError as error:
             left_out[error.problem] = left_out.get(error.problem, 0) + 1
 

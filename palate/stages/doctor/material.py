@@ -73,7 +73,8 @@ def present(parts: Sequence[str], file: str, read: Reader[object], case: Case) -
                 yield ok(f"{part}: no file here, so it will be fetched from the Hub")
                 complete = False
             case "here" if not part.startswith("cafe:"):
-                bad = yield from unreadable(case.context.data(part, file), read, case)
+                path = case.context.data(part, file)
+                bad = yield from unreadable(path, read, case)
                 unread = _unread(
                     case.context.data(part, file),
                     file,

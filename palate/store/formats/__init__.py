@@ -27,6 +27,7 @@ from palate.store.formats.split import split_by_prompt
 from palate.store.formats.write import (
     completion_row,
     demonstration_row,
+    flat_row,
     graded_preference_rows,
     messages_row,
     preference_rows,
@@ -45,6 +46,7 @@ __all__ = [
     "alpaca_rows",
     "completion_row",
     "demonstration_row",
+    "flat_row",
     "graded_preference_rows",
     "helpsteer_rows",
     "hh_rows",

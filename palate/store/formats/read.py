@@ -264,9 +264,14 @@ def _format_of(row: Row, formats: Sequence[Format[T]], *, table: bool) -> Format
         if there.issuperset(format.needs):
             return format
     known = [format for format in formats if format.cells or not table]
-    near = max(known, key=lambda f: (len(there.intersection(f.needs)), f.cells))
+    spelt = {_plain(name): name for name in there}
+
+    def nearness(format: Format[T]) -> tuple[int, bool, int]:
+        shared = sum(_plain(name) in spelt for name in format.needs)
+        return shared, format.cells, -len(format.needs)
+
+    near = max(known, key=nearness)
     missing = [name for name in near.needs if name not in there]
-    spelt = {_plain(name): name for name in there - set(near.needs)}
     columns = ", ".join(f'{name} = "{spelt.get(_plain(name), "COLUMN")}"' for name in missing)
     raise RowError(
         f"is missing; the row has {listed(there)}, "

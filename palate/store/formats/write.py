@@ -20,14 +20,15 @@ from palate.records import (
     Unpaired,
     preferences_of,
 )
+from palate.store.cells import write_cells
 from palate.store.errors import DataError
 from palate.store.files import atomic_writer, json_line
 from palate.store.tables import Row, write_parquet
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> int:
-    """Write rows atomically to a .jsonl, .jsonl.gz or .parquet file and count them: equal rows
-    give equal bytes."""
+    """Write rows atomically to a .jsonl, .jsonl.gz, .parquet or .csv file and count them: equal
+    rows give equal bytes."""
     for suffix, write in _WRITERS.items():
         if path.name.endswith(suffix):
             with atomic_writer(path) as file:
@@ -64,10 +65,49 @@ def _write_parquet(file: IO[bytes], rows: Iterable[Row]) -> int:
     return count
 
 
+def _write_csv(file: IO[bytes], rows: Iterable[Row]) -> int:
+    # the columns are known only after the last row
+    with tempfile.TemporaryFile(dir=Path(file.name).parent) as spool:
+        names: dict[str, None] = {}
+
+        def flat() -> Iterator[Row]:
+            for row in rows:
+                yield (cells := flat_row(row))
+                names.update(dict.fromkeys(cells))
+
+        count = _write_jsonl(spool, flat())
+        spool.seek(0)
+        write_cells(file, list(names), map(json.loads, spool))
+    return count
+
+
+def flat_row(row: Row) -> Row:
+    """A row whose values are text and numbers, as cells are: a prompt of one user turn is its text,
+    with a `system` turn beside it, and a response is its text."""
+    cells: Row = {}
+    for name, value in row.items():
+        turns = cast("list[dict[str, str]]", value) if isinstance(value, list) else None
+        if turns is None and not isinstance(value, dict):
+            cells[name] = value
+            continue
+        roles = [turn.get("role") for turn in turns or ()]
+        if turns and roles == ["system", "user"]:
+            cells["system"] = turns[0]["content"]
+        elif not turns or roles not in (["user"], ["assistant"]):
+            raise DataError(
+                f"cells of CSV hold no more than one turn of '{name}'",
+                source="a row",
+                remedy="export .jsonl or .parquet, which keep everything",
+            )
+        cells[name] = turns[-1]["content"]
+    return cells
+
+
 _WRITERS: dict[str, Callable[[IO[bytes], Iterable[Row]], int]] = {
     ".jsonl": _write_jsonl,
     ".jsonl.gz": _write_gzip,
     ".parquet": _write_parquet,
+    ".csv": _write_csv,
 }
 
 
