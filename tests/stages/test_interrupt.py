@@ -1,4 +1,4 @@
-"""Ctrl-C while a stage trains: one line, exit code 130, and the same command goes on."""
+"""Ctrl-C and SIGTERM while a stage trains: a checkpoint, an exit code, and the run goes on."""
 
 import json
 import signal
@@ -20,9 +20,14 @@ architecture = { hidden_size = 32, layers = 1, heads = 2, intermediate_size = 64
 """
 
 
+def lines(file: Path) -> list[bytes]:
+    return file.read_bytes().splitlines()
+
+
 @pytest.mark.slow  # trains in three processes
-def test_ctrl_c_leaves_a_run_that_the_same_command_finishes_with_the_same_bits(
-    tmp_path: Path,
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_run_that_the_same_command_finishes_with_the_same_bits(
+    number: signal.Signals, tmp_path: Path
 ) -> None:
     (tmp_path / "r.toml").write_text(RECIPE)
     command = [sys.executable, "-m", "palate", "run", "r.toml", "--root"]
@@ -36,14 +41,15 @@ def test_ctrl_c_leaves_a_run_that_the_same_command_finishes_with_the_same_bits(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     stage = tmp_path / "stopped" / "runs" / "r" / "01-pretrain"
-    while process.poll() is None and not list(stage.glob("checkpoints/step-*[0-9]")):
+    metrics = stage / "metrics.jsonl"
+    while process.poll() is None and not (metrics.is_file() and len(lines(metrics)) >= 7):
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate(timeout=300)
-    assert (process.returncode, said) == (
-        130,
-        "interrupted; run the same command again to resume\n",
-    )
+    assert process.returncode == 128 + number
+    assert said.endswith("interrupted; run the same command again to resume\n")
+    (saved,) = stage.glob("checkpoints/step-*[0-9]")
+    assert int(saved.name.removeprefix("step-")) == len(lines(metrics)) < 50
     assert not (stage / "manifest.json").exists()
     assert not (stage / "model").exists()
     subprocess.run([*command, "stopped"], cwd=tmp_path, check=True, capture_output=True)
