@@ -12,6 +12,7 @@ from palate.algorithms.rlhf import (
     Surrogate,
     clipped_loss,
     clipped_terms,
+    importance_ratio,
     sequence_rewards,
     without_critic,
 )
@@ -19,12 +20,7 @@ from palate.batches.experience import Experience, Rollouts
 from palate.config.onpolicy import GrpoConfig
 from palate.interfaces import Loss, Outputs
 from palate.maths import advantages as adv
-from palate.maths.surrogates import (
-    cispo_surrogate,
-    sequence_ratio,
-    token_ratio,
-    weight_clipped,
-)
+from palate.maths.surrogates import cispo_surrogate, weight_clipped
 
 
 def group_advantages(
@@ -51,9 +47,8 @@ def prepare(rollouts: Rollouts, config: GrpoConfig, *, kl_coef: float) -> Experi
 
 def loss(outputs: Outputs, experience: Experience, config: GrpoConfig, *, kl_coef: float) -> Loss:
     """The chosen surrogate per token, with its ratio and bounds, regularized and reduced."""
-    logprobs, old, mask = outputs.logprobs, experience.old_logprobs, experience.mask
-    ratio_of = {"token": token_ratio, "sequence": sequence_ratio}
-    ratio = ratio_of[config.ratio](logprobs, old, mask)
+    logprobs = outputs.logprobs
+    ratio = importance_ratio(logprobs, experience, config)
     advantages, low, high = experience.advantages, config.clip_low, config.clip_high
     match config.surrogate:
         case "clipped":

@@ -10,6 +10,7 @@ from palate.config.common import KlConfig
 from palate.config.onpolicy import (
     AnyOnPolicyConfig,
     ClippedConfig,
+    GrpoConfig,
     OnPolicyConfig,
     PolicyGradientConfig,
 )
@@ -23,6 +24,7 @@ from palate.maths.surrogates import (
     clipped_surrogate,
     dual_clip_binds,
     dual_clipped_surrogate,
+    sequence_ratio,
     token_ratio,
 )
 
@@ -126,6 +128,15 @@ def reduced(
             return reductions.sequence_mean(per_token, mask)
         case "constant":
             return reductions.constant(per_token, mask, length=length)
+
+
+def importance_ratio(
+    logprobs: torch.Tensor, experience: Experience, config: ClippedConfig
+) -> torch.Tensor:
+    """[response, time] the ratio that the bounds clip: each token's, or its response's (GSPO)."""
+    whole = isinstance(config, GrpoConfig) and config.ratio == "sequence"
+    ratio = sequence_ratio if whole else token_ratio
+    return ratio(logprobs, experience.old_logprobs, experience.mask)
 
 
 class Surrogate(NamedTuple):

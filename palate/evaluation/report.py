@@ -12,6 +12,7 @@ from palate.evaluation import figures
 from palate.evaluation.figures import TrainingCurve
 from palate.evaluation.findings import Finding, Targets, findings
 from palate.evaluation.results import Evaluation
+from palate.evaluation.story import before_after, distance_in_words, headline
 from palate.evaluation.tables import StageCost, headers, summary_rows
 from palate.evaluation.words import difference, duration, interval, memory, percent, points
 from palate.records import Record
@@ -35,6 +36,13 @@ class Credit(Record):
 
 class ConfigText(Record):
     """The resolved configuration of a stage, as text."""
+
+    name: str
+    text: str
+
+
+class PolicyNote(Record):
+    """How a policy came about, in one sentence."""
 
     name: str
     text: str
@@ -79,6 +87,7 @@ class ReportInputs(Record):
     costs: tuple[StageCost, ...] = ()
     credits: tuple[Credit, ...] = ()
     configs: tuple[ConfigText, ...] = ()
+    notes: tuple[PolicyNote, ...] = ()
     objectives: tuple[StageObjective, ...] = ()
     trust: tuple[StageTrust, ...] = ()
     facts: RunFacts
@@ -127,6 +136,9 @@ def page(report: Report) -> str:
             evaluation=evaluation,
             findings=report.findings,
             headline=headline(evaluation),
+            distance=distance_in_words(evaluation),
+            pair=before_after(evaluation),
+            notes={note.name: note.text for note in inputs.notes},
             headers=headers(evaluation),
             rows=summary_rows(evaluation, inputs.costs),
             colors=figures.policy_colors(evaluation),
@@ -144,31 +156,14 @@ def page(report: Report) -> str:
     )
 
 
-def headline(evaluation: Evaluation) -> str:
-    """The best policy by the lower end of its win rate under the taste, in one sentence."""
-    judged = [(p, p.against_baseline(evaluation.taste)) for p in evaluation.contenders]
-    compared = [(policy, c) for policy, c in judged if c]
-    if not compared:
-        return f"Only {evaluation.baseline} was evaluated: there is nothing to compare it with."
-    policy, best = max(compared, key=lambda pair: pair[1].win_rate.low)
-    at_most = "at most " if policy.kl_method == "bound" else ""
-    return (
-        f"{policy.name} wins {percent(best.win_rate.estimate)} of comparisons with {best.baseline} "
-        f"judged by {best.judge} (95% interval {100 * best.win_rate.low:.1f} to "
-        f"{100 * best.win_rate.high:.1f}, {best.prompts} held-out prompts), "
-        f"{at_most}{policy.kl.estimate:.1f} nats away from it."
-    )
-
-
 def best_answers(evaluation: Evaluation) -> tuple[str, ...]:
     """For each sample, the policy whose answer the taste scores highest; empty: none is scored."""
     best = []
     for sample in evaluation.samples:
         scores = {
-            answer.policy: score.value
+            answer.policy: score
             for answer in sample.answers
-            for score in answer.scores
-            if score.judge == evaluation.taste
+            if (score := answer.score(evaluation.taste)) is not None
         }
         best.append(max(scores, key=lambda policy: scores[policy]) if scores else "")
     return tuple(best)

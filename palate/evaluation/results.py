@@ -161,6 +161,10 @@ class Answer(Record):
     text: str
     scores: tuple[AnswerScore, ...] = ()
 
+    def score(self, judge: str) -> float | None:
+        """What a judge gave it, if that judge did."""
+        return next((score.value for score in self.scores if score.judge == judge), None)
+
 
 class Sample(Record):
     """A held-out prompt and what every policy wrote, for people to read."""

@@ -73,6 +73,15 @@ def weight_clipped(ratio: PerToken, *, low: float, high: float) -> TokenMask:
     return (ratio > 1.0 + high) | (ratio < 1.0 - low)
 
 
+def ratio_bins(ratio: PerToken, *, low: float, high: float) -> PerToken:
+    """The bin of each ratio in ninths of its bound: 0 around 1, -4 to 4 inside, at most 9 beyond.
+
+    Bins are two ninths wide, so both bounds are edges, and belong to the inside as in clipping.
+    """
+    ninths = 9 * (ratio - 1) / torch.where(ratio > 1, high, low)
+    return ninths.sign() * (ninths.abs() / 2 - 0.5).ceil().clamp(0, 9)
+
+
 def value_loss(values: PerToken, returns: PerToken) -> PerToken:
     """(V - R)^2 / 2."""
     return 0.5 * (values - returns).square()

@@ -34,6 +34,7 @@ from palate.training.checkpoints import Checkpoints
 from palate.training.control import certified_bound
 from palate.training.improve import Actors, OnlineLoop, Step
 from palate.training.learner import LocalLearner
+from palate.training.ratios import RatioWatch
 from palate.training.reference import Averaged, Frozen
 from palate.training.samples import Watch
 from palate.training.trust import Witness
@@ -57,7 +58,8 @@ def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
         vocabulary=policy.network.config.get_text_config().vocab_size,
         precision=precision_on(policy.device, config.compute.precision),
     )
-    algorithm = witness.watching(ALGORITHMS[config.stage])
+    ratios = RatioWatch(context.folder, config)
+    algorithm = witness.watching(ratios.watching(ALGORITHMS[config.stage]))
     loop = OnlineLoop(actors, algorithm, config, run_seed=context.seed)
     source = context.data(config.prompts, PROMPTS)
     found = sources.prompts(context, config.prompts)
@@ -76,7 +78,12 @@ def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
     watch = Watch(loop, context.folder, prompts)
     folder = context.folder.folder("checkpoints")
 
+    def before(step: int, steps: int) -> None:
+        watch.look(step, steps)
+        ratios.before(step, steps)
+
     def after(done: Step, step: int, steps: int) -> None:
+        ratios.after(step)
         witness.after(done, step, steps)
         if step + 1 == steps:
             context.folder.write_json(CREDIT, credit(done, policy))
@@ -85,7 +92,7 @@ def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
         prompts,
         monitor=context.monitor,
         checkpoints=Checkpoints(folder, every=config.checkpoint_steps),
-        before=watch.look,
+        before=before,
         after=after,
     )
     summary = {"steps": float(config.steps), "kl/coef": loop.controller.coef}

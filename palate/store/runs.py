@@ -10,12 +10,13 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 import palate
 from palate.records import Record, content_id
+from palate.records.ratios import RatioCounts
 from palate.records.sample import Sample
 from palate.records.trust import TrustRecord
 from palate.store.errors import DataError
@@ -34,11 +35,14 @@ from palate.store.origin import Begun, Change, Origin, changes
 
 MANIFEST, CONFIG, METRICS = "manifest.json", "config.json", "metrics.jsonl"
 TRUST, SAMPLES, TIMING = "trust.json", "samples.jsonl", "timing.json"
+RATIOS = "ratios.jsonl"
 CHECKPOINTS = "checkpoints"
 _BEGUN = "begun.json"
 _NOT_OUTPUTS = (MANIFEST, _BEGUN, TIMING, f"{CHECKPOINTS}/")
 """Names (and folders) that say how a stage ran, not what it made."""
-_MEASURED = (METRICS, TRUST, SAMPLES)
+_MEASURED = (METRICS, TRUST, SAMPLES, RATIOS)
+
+R = TypeVar("R", bound=Record)
 
 
 class RunLocked(Exception):
@@ -276,14 +280,21 @@ class StageDir:
 
     def samples(self) -> list[Sample]:
         """What an on-policy stage answered to its watched prompts so far, by step."""
-        path = self.path / SAMPLES
+        return self._rows(SAMPLES, Sample)
+
+    def ratios(self) -> list[RatioCounts]:
+        """How far the steps of an on-policy stage moved its tokens, by step; none if none clips."""
+        return self._rows(RATIOS, RatioCounts)
+
+    def _rows(self, name: str, kind: type[R]) -> list[R]:
+        path = self.path / name
         lines = path.read_bytes().split(b"\n") if path.is_file() else []
-        found: list[Sample] = []
+        found: list[R] = []
         for row, line in enumerate(filter(None, lines), start=1):
             try:
-                found.append(Sample.model_validate(json.loads(line)))
+                found.append(kind.model_validate(json.loads(line)))
             except (ValueError, RecursionError) as error:
-                raise self._damaged(SAMPLES, row) from error
+                raise self._damaged(name, row) from error
         return found
 
     def timing(self) -> Timing:
