@@ -9,8 +9,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import model_validator
 
 from palate.evaluation import figures
+from palate.evaluation.concepts import NOT_IN_PALATE, seen
 from palate.evaluation.figures import TrainingCurve
 from palate.evaluation.findings import Finding, Targets, findings
+from palate.evaluation.restraints import KlControl, StageRatios, control_panels, ratio_panel
 from palate.evaluation.results import Evaluation
 from palate.evaluation.story import before_after, distance_in_words, headline
 from palate.evaluation.tables import StageCost, headers, summary_rows
@@ -46,6 +48,23 @@ class PolicyNote(Record):
 
     name: str
     text: str
+
+
+class GroupAnswer(Record):
+    """One answer of a group: its score, the reward that training made of it, and its advantage."""
+
+    text: str
+    score: float
+    reward: float
+    advantage: float
+
+
+class SampledGroup(Record):
+    """All answers to one prompt that a policy compared with each other in one step."""
+
+    policy: str
+    prompt: str
+    answers: tuple[GroupAnswer, ...]
 
 
 class StageObjective(Record):
@@ -88,6 +107,9 @@ class ReportInputs(Record):
     credits: tuple[Credit, ...] = ()
     configs: tuple[ConfigText, ...] = ()
     notes: tuple[PolicyNote, ...] = ()
+    groups: tuple[SampledGroup, ...] = ()
+    ratios: tuple[StageRatios, ...] = ()
+    controls: tuple[KlControl, ...] = ()
     objectives: tuple[StageObjective, ...] = ()
     trust: tuple[StageTrust, ...] = ()
     facts: RunFacts
@@ -152,8 +174,50 @@ def page(report: Report) -> str:
             if evaluation.reward_model
             else None,
             credit_scale=credit_scale(inputs.credits),
+            credits=by_policy(inputs.credits),
+            clips=[
+                (one, ratio_panel(one), clip_share(one, inputs.curves)) for one in inputs.ratios
+            ],
+            control_panels=control_panels(
+                inputs.curves, inputs.controls, figures.policy_colors(evaluation)
+            ),
+            sections=sections(inputs),
+            concepts=seen(sections(inputs), inputs.controls, {f.rule for f in report.findings}),
+            not_in_palate=NOT_IN_PALATE,
         )
     )
+
+
+def sections(inputs: ReportInputs) -> set[str]:
+    """Those sections of the page that are only there when there is something to show."""
+    evaluation = inputs.evaluation
+    shown = {
+        "before-after": before_after(evaluation),
+        "credit": inputs.credits,
+        "rows": evaluation.measured_rows,
+        "answers": evaluation.samples,
+        "group": inputs.groups,
+        "clip": inputs.ratios,
+        "kl": inputs.controls,
+        "frontier": evaluation.best_of_n,
+        "reward-model": evaluation.reward_model,
+    }
+    return {name for name, content in shown.items() if content}
+
+
+def by_policy(credits: tuple[Credit, ...]) -> dict[str, list[Credit]]:
+    """The responses of each policy, that with the largest advantage first."""
+    found: dict[str, list[Credit]] = {}
+    for credit in sorted(credits, key=lambda one: -credit_scale((one,))):
+        found.setdefault(credit.policy, []).append(credit)
+    return found
+
+
+def clip_share(stage: StageRatios, curves: tuple[TrainingCurve, ...]) -> float:
+    """The mean over all steps of the share of tokens whose ratio was clipped."""
+    curve = next((curve for curve in curves if curve.name == stage.name), None)
+    _, shares = curve.series("policy/clip_fraction") if curve else ([], [])
+    return sum(shares) / len(shares) if shares else 0.0
 
 
 def best_answers(evaluation: Evaluation) -> tuple[str, ...]:

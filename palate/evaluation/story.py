@@ -17,9 +17,16 @@ class BeforeAfter(NamedTuple):
 
 
 def best_policy(evaluation: Evaluation) -> PolicyResult | None:
-    """The policy whose win rate under the taste has the highest lower end; None: none has one."""
-    compared = [(p, c) for p in evaluation.contenders if (c := p.against_baseline(evaluation.taste))]
-    return max(compared, key=lambda pair: pair[1].win_rate.low)[0] if compared else None
+    """The trained policy whose win rate under the taste has the highest lower end; None: none has.
+
+    Best-of-n, which is the baseline asked many times, counts only where nothing was trained.
+    """
+    rated = [
+        (policy.kl_method == "k1", comparison.win_rate.low, policy)
+        for policy in evaluation.contenders
+        if (comparison := policy.against_baseline(evaluation.taste))
+    ]
+    return max(rated, key=lambda row: row[:2])[2] if rated else None
 
 
 def headline(evaluation: Evaluation) -> str:
@@ -60,7 +67,8 @@ def before_after(evaluation: Evaluation) -> BeforeAfter | None:
     pairs = [
         (sample, before, after)
         for sample in evaluation.samples
-        if (before := _answer(sample, evaluation.baseline)) and (after := _answer(sample, policy.name))
+        if (before := _answer(sample, evaluation.baseline))
+        and (after := _answer(sample, policy.name))
     ]
     taste = evaluation.taste
     scored = [

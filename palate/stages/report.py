@@ -20,6 +20,7 @@ from palate.evaluation.report import (
     page,
     report,
 )
+from palate.evaluation.restraints import StageRatios
 from palate.evaluation.results import Evaluation
 from palate.stages.context import (
     CREDIT,
@@ -29,6 +30,7 @@ from palate.stages.context import (
     StageContext,
     stage_seed,
 )
+from palate.stages.explained import controls, group_of, notes
 from palate.store.runs import StageDir
 
 _CREDITS_PER_POLICY = 4
@@ -58,6 +60,14 @@ def run(config: ReportConfig, context: StageContext) -> dict[str, float]:
             configs=tuple(
                 ConfigText(name=name, text=folder.config_text()) for name, folder in stages.items()
             ),
+            notes=notes(evaluation, stages),
+            groups=tuple(one for name, folder in stages.items() if (one := group_of(name, folder))),
+            ratios=tuple(
+                StageRatios(name=name, steps=tuple(counts))
+                for name, folder in stages.items()
+                if (counts := folder.ratios())
+            ),
+            controls=controls(stages),
             objectives=tuple(
                 StageObjective(name=name, sentences=tuple(json.loads(path.read_text("utf-8"))))
                 for name, folder in stages.items()

@@ -35,7 +35,9 @@ class RatioWatch:
         if not isinstance(config, ClippedConfig) or _clips_nothing(config):
             return algorithm
 
-        def loss(outputs: Outputs, experience: Experience, given: object, *, kl_coef: float) -> Loss:
+        def loss(
+            outputs: Outputs, experience: Experience, given: object, *, kl_coef: float
+        ) -> Loss:
             if self._counting:
                 self._count(outputs, experience, config)
             return algorithm.loss(outputs, experience, given, kl_coef=kl_coef)
@@ -62,8 +64,13 @@ class RatioWatch:
     @torch.no_grad()
     def _count(self, outputs: Outputs, experience: Experience, config: ClippedConfig) -> None:
         ratio = importance_ratio(outputs.logprobs, experience, config)
-        bins = ratio_bins(ratio, low=config.clip_low, high=config.clip_high).long() + RATIO_BINS // 2
-        for sign, counted in ((True, experience.advantages > 0), (False, experience.advantages < 0)):
+        bins = (
+            ratio_bins(ratio, low=config.clip_low, high=config.clip_high).long() + RATIO_BINS // 2
+        )
+        for sign, counted in (
+            (True, experience.advantages > 0),
+            (False, experience.advantages < 0),
+        ):
             found = bins[counted & experience.mask]
             for index, n in enumerate(torch.bincount(found, minlength=RATIO_BINS).tolist()):
                 self._counts[sign, index] += n

@@ -19,6 +19,7 @@ from palate.config.load import load_recipe, load_section, load_stage
 from palate.config.presets import PRESETS
 from palate.config.stages import STAGES
 from palate.evaluation.alarms import BOUNDS, Bound
+from palate.evaluation.concepts import ADAPTIVE, CONCEPTS, HACKING, HARD, Concept
 from palate.exchange.exporting import AS_SAID, JUDGED, UNJUDGED
 from palate.feedback.verifiers import VERIFIERS
 from palate.store import formats
@@ -259,6 +260,11 @@ def test_every_verb_is_shown() -> None:
 
 @pytest.mark.parametrize(("page", "words"), COMMANDS, ids=[" ".join(w[:3]) for _, w in COMMANDS])
 def test_every_command_is_accepted(page: str, words: list[str]) -> None:
+    check_accepted(page, words)
+
+
+def check_accepted(page: str, words: list[str]) -> None:
+    """The command loads with these words, as far as that shows without running it."""
     verb, *rest = words
     recipe = next((ROOT / w for w in rest if w.endswith(".toml") and "=" not in w), None)
     recipe = recipe if recipe and recipe.is_file() else None
@@ -272,6 +278,49 @@ def test_every_command_is_accepted(page: str, words: list[str]) -> None:
     else:
         known = {command.name or command.callback.__name__ for command in app.registered_commands}
         assert verb in known, f"{page}: palate {' '.join(words)}"
+
+
+@pytest.mark.parametrize("concept", [*CONCEPTS, ADAPTIVE, HARD, HACKING], ids=lambda one: one.name)
+def test_every_command_of_the_report_is_accepted_and_in_the_glossary(concept: Concept) -> None:
+    check_accepted("report", shlex.split(concept.command)[1:])
+    assert f"`{concept.command}`" in text(DOCS / "glossary.md")
+
+
+# The glossary
+
+GLOSSARY = [
+    [cell.strip() for cell in line.strip("|").split(" | ")]
+    for line in text(DOCS / "glossary.md").splitlines()
+    if line.startswith("| ") and not line.startswith(("| ---", "| word |", "| picture in words |"))
+]
+TAUGHT = (
+    *("SFT", "RLHF", "alignment", "pairwise comparison", "ranking", "Likert", "Bradley-Terry"),
+    *("reward model", "PPO", "clipping", "advantage", "credit assignment", "KL penalty, soft"),
+    *("KL constraint, hard", "adaptive beta", "mode collapse", "reward hacking", "length penalty"),
+    *("ensemble", "people who watch", "DPO", "GRPO", "constitution", "critique and revision"),
+    *("RLAIF", "verifiable task", "unverifiable task", "agent, environment", "state, action"),
+    *("policy gradient", "four models", "emails", "manager", "barista", "wine", "taste predictor"),
+    *("commentator", "dog", "soccer", "driving lesson", "foam", "teaching to the test"),
+    *("smoothies", "sommeliers", "guidebook"),
+)
+
+
+@pytest.mark.parametrize("row", GLOSSARY, ids=lambda row: row[0])
+def test_every_word_has_a_sentence_a_command_and_a_place(row: list[str]) -> None:
+    word, sentence, command, place = row
+    assert word
+    assert sentence
+    assert (command[0], command[-1]) == ("`", "`")
+    check_accepted("glossary.md", shlex.split(command.strip("`"))[1:])
+    template = text(ROOT / "palate" / "evaluation" / "templates" / "report.html")
+    sections = re.findall(r"`#([\w-]+)`", place)
+    assert all(f'<section id="{name}"' in template for name in sections)
+    assert sections or "](" in place
+
+
+@pytest.mark.parametrize("word", TAUGHT)
+def test_what_courses_teach_is_in_the_glossary(word: str) -> None:
+    assert any(word in row[0] for row in GLOSSARY)
 
 
 @every_page

@@ -8,12 +8,16 @@ from palate.evaluation.policies import best_of_n_curve, mean_score, repetition, 
 from palate.evaluation.report import (
     ConfigText,
     Credit,
+    GroupAnswer,
+    PolicyNote,
     ReportInputs,
     RunFacts,
+    SampledGroup,
     StageCost,
     StageObjective,
     StageTrust,
 )
+from palate.evaluation.restraints import KlControl, StageRatios
 from palate.evaluation.results import (
     Answer,
     AnswerScore,
@@ -28,6 +32,7 @@ from palate.evaluation.rewards import bayes_accuracy, judge_reward_model, row_pr
 from palate.evaluation.winrate import Pairs, compare
 from palate.maths.statistics import Interval, best_of_n_kl_bound, clustered_mean, distinct_n
 from palate.records import PromptId, Sampling
+from palate.records.ratios import RatioCounts
 from palate.records.trust import TrustCheck, TrustRecord
 
 N = 200
@@ -41,6 +46,7 @@ ROWS = (
     "safe over harmful",
 )
 GAINS = {"sft": 0.0, "best-of-16": 0.7, "dpo": 0.75, "grpo": 1.1, "ppo": 1.2}
+COUNTS = (0, 0, 0, 0, 0, 1, 8, 90, 700, 5000, 900, 120, 20, 6, 3, 2, 1, 0, 1)
 KLS = {"dpo": 4.1, "grpo": 5.6, "ppo": 7.3}
 ANSWERS = {
     "sft": "We have many drinks. A latte is $4.50 and you will love it, it is the best.",
@@ -203,6 +209,30 @@ def example_inputs() -> ReportInputs:
                 tokens=tokens,
                 advantages=tuple(float(a) for a in rng.normal(0.1, 0.5, len(tokens))),
             ),
+        ),
+        notes=(PolicyNote(name="ppo", text="Starts from sft and learns from a reward."),),
+        groups=(
+            SampledGroup(
+                policy="grpo",
+                prompt="How much are two lattes?",
+                answers=(
+                    GroupAnswer(text="9.00.", score=1.5, reward=1.25, advantage=0.75),
+                    GroupAnswer(text="Four.", score=0.25, reward=0.5, advantage=-0.75),
+                ),
+            ),
+        ),
+        ratios=(
+            StageRatios(
+                name="ppo",
+                steps=tuple(
+                    RatioCounts(step=i, low=0.2, high=0.25, raised=COUNTS, lowered=COUNTS[::-1])
+                    for i in range(2)
+                ),
+            ),
+        ),
+        controls=(
+            KlControl(name="ppo", control="soft", coef=0.15, target=6.0),
+            KlControl(name="grpo", control="soft", coef=0.1, target=6.0),
         ),
         configs=(ConfigText(name="ppo", text='[ppo]\nstage = "ppo"\nsteps = 40\n'),),
         objectives=(StageObjective(name="ppo", sentences=("E[r] - 0.1 KL", "hold on")),),

@@ -4,32 +4,41 @@ import sys
 
 import pytest
 
-from palate.evaluation.figures import TrainingCurve
+from palate.evaluation.figures import COLORS, TrainingCurve
 from palate.evaluation.report import (
     Credit,
     Report,
     ReportInputs,
     best_answers,
+    by_policy,
     credit_scale,
     credit_tokens,
-    headline,
     page,
     report,
 )
+from palate.evaluation.restraints import LOWERED, RAISED
 from palate.evaluation.results import Answer, AnswerScore, Evaluation, RowResult, Sample
+from palate.evaluation.story import headline
 from palate.records.trust import TrustCheck
+from tests.evaluation.conftest import ANSWERS
 
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)> & \'"'
 SECTIONS = (
+    "before-after",
+    "win-rates",
+    "credit",
     "comparison",
+    "answers",
     "rows",
+    "group",
+    "clip",
+    "kl",
     "frontier",
     "training",
-    "answers",
-    "credit",
     "reward-model",
     "not-good-yet",
     "trust",
+    "concepts",
     "reproduce",
 )
 
@@ -56,8 +65,56 @@ def html(inputs: ReportInputs) -> str:
 
 
 def test_the_page_has_every_section(html: str):
-    assert re.findall(r'<section id="([^"]+)">', html) == list(SECTIONS)
+    assert re.findall(r'<section id="([^"]+)"', html) == list(SECTIONS)
     assert set(re.findall(r'<a href="#([^"]+)"', html)) == set(SECTIONS)
+
+
+def test_the_answers_before_and_after_come_before_any_figure(html: str):
+    story = html[: html.index("<svg")]
+    assert (
+        story.index("ppo wins") < story.index("We have many drinks") < story.index(ANSWERS["ppo"])
+    )
+    assert story.index("Chosen by a rule: of the 1 prompts below") < story.index("<nav>")
+
+
+def test_every_link_on_a_page_leads_to_one_of_its_sections(
+    inputs: ReportInputs, bare: ReportInputs
+):
+    for some in (inputs, bare, inputs.model_copy(update={"controls": (), "ratios": ()})):
+        text = page(report(some))
+        ids = set(re.findall(r'<section id="([^"]+)"', text))
+        assert set(re.findall(r'<a href="#([^"]+)"', text)) <= ids
+
+
+def test_answers_stand_in_one_row_or_in_rows_of_three(inputs: ReportInputs, html: str):
+    assert 'class="answers of5"' in html  # three and two
+    assert 'class="answers of3"' in html
+    assert re.search(r"\.answers \{[^}]*repeat\(3,", html)
+
+
+def test_every_table_that_does_not_stack_scrolls_in_its_box(html: str):
+    for before in re.findall(r'(.{21})<table(?! class="stacked")', html):
+        assert before == '<div class="scroll">' + before[20:]
+
+
+def test_a_group_shows_rewards_and_advantages(html: str):
+    assert "<td>+1.50</td><td>+1.25</td><td>+0.75</td>" in html
+    assert 'class="bar minus" style="width:4.00rem"' in html
+
+
+def test_the_policy_with_the_largest_advantage_tells_the_credit_first():
+    faint, strong = (
+        Credit(policy="ppo", prompt=str(a), tokens=("a",), advantages=(a,)) for a in (0.1, -2.0)
+    )
+    assert by_policy((faint, strong)) == {"ppo": [strong, faint]}
+
+
+def test_no_policy_has_a_color_of_credit(html: str):
+    tinted = [f"{int(c[1:3], 16)}, {int(c[3:5], 16)}, {int(c[5:], 16)}" for c in COLORS]
+    for name in ("plus", "minus"):
+        for red, green, blue in re.findall(rf"--{name}: (\d+), (\d+), (\d+)", html):
+            assert f"{red}, {green}, {blue}" not in tinted
+    assert not {RAISED, LOWERED} & set(COLORS)
 
 
 def test_the_page_asks_nothing_of_the_network_and_runs_nothing(html: str):
@@ -145,7 +202,14 @@ def test_an_evaluation_survives_json_with_named_interval_ends(evaluation: Evalua
 
 def test_a_bare_evaluation_still_makes_a_page(bare: ReportInputs):
     sections = re.findall(r'<section id="([^"]+)">', page(report(bare)))
-    assert sections == ["comparison", "frontier", "not-good-yet", "reproduce"]
+    assert sections == [
+        "win-rates",
+        "comparison",
+        "frontier",
+        "not-good-yet",
+        "concepts",
+        "reproduce",
+    ]
 
 
 def test_rows_that_never_applied_are_left_out(bare: ReportInputs):

@@ -12,6 +12,7 @@ from palate.maths.surrogates import (
     dual_clip_binds,
     dual_clipped_surrogate,
     policy_gradient,
+    ratio_bins,
     sequence_ratio,
     token_ratio,
     value_loss,
@@ -164,3 +165,9 @@ def test_value_loss_is_half_the_square():
     assert value_loss(torch.tensor([[3.0]]), torch.tensor([[1.0]])).item() == 2.0
     wide = clipped_value_loss(*(torch.tensor([[v]]) for v in (3.0, 0.0, 1.0)), clip=100.0)
     assert wide.item() == 2.0
+
+
+def test_ratios_are_binned_in_ninths_of_their_bounds_which_belong_to_the_inside():
+    ratio = torch.tensor([[1.0, 1.02, 1.25, 1.27, 0.8, 0.79, 0.0, 5.0, 0.93]])
+    bins = ratio_bins(ratio, low=0.2, high=0.25)
+    assert bins.tolist() == [[0.0, 0.0, 4.0, 5.0, -4.0, -5.0, -9.0, 9.0, -2.0]]

@@ -210,6 +210,24 @@ def test_the_first_minibatch_has_ratio_one_and_the_metrics_are_finite(finished):
     assert {"critic/explained_variance", "kl/policy_reference", "reward/score"} <= set(ppo[0])
 
 
+def test_the_report_says_what_policies_are_and_shows_ratios_control_and_a_group(finished):
+    report = json.loads((stage(finished, "report") / "report.json").read_text())["inputs"]
+    said = {note["name"]: note["text"] for note in report["notes"]}
+    assert set(said) == {"sft", "best_of_2", "best_of_n", "dpo", "rloo", "grpo", "ppo"}
+    assert "imitates those of its answers that reward liked best" in said["best_of_n"]
+    assert "Nothing is trained" in said["best_of_2"]
+    assert [one["name"] for one in report["ratios"]] == ["ppo", "grpo", "reinforce"]
+    assert [row["step"] for row in report["ratios"][0]["steps"]] == [0, 1, 2, 3]
+    controls = {one["name"]: one["control"] for one in report["controls"]}
+    assert controls == dict.fromkeys(("ppo", "grpo", "rloo", "reinforce"), "soft")
+    assert [group["policy"] for group in report["groups"]] == ["grpo", "rloo"]
+    for group in report["groups"]:
+        rewards = [answer["reward"] for answer in group["answers"]]
+        advantages = [answer["advantage"] for answer in group["answers"]]
+        assert sum(advantages) == pytest.approx(0, abs=1e-4)
+        assert sorted(rewards) == [r for _, r in sorted(zip(advantages, rewards, strict=True))]
+
+
 def test_the_report_names_the_recipe_that_gives_this_run_again_while_there_is_one(finished):
     folder = finished / "runs" / "tiny"
     report = json.loads((stage(finished, "report") / "report.json").read_text())["inputs"]
