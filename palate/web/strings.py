@@ -547,6 +547,6 @@ def text(key: str, **values: object) -> str:
     """A text of the app.
 
     >>> text("left", remaining=3)
-    '3 left'
+    '3 left for you'
     """
     return STRINGS[key].format(**values)

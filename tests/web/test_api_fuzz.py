@@ -19,7 +19,7 @@ from palate.records import Choice, Judgement
 from palate.store.database import Store
 from palate.store.labelling import Desk
 from palate.web.app import create_app
-from tests.web.site import GENEROUS, PROJECT, Site, csrf, group
+from tests.web.site import GENEROUS, PROJECT, Site, csrf, group, site
 from tests.web.test_api import program, said
 
 CHECKS = [
@@ -74,10 +74,7 @@ def test_no_request_of_hundreds_makes_the_api_fail(url: str, tmp_path: Path) -> 
 
 
 def test_numbers_and_texts_that_no_column_holds_are_refused(url: str, tmp_path: Path) -> None:
-    with Store(url) as store:
-        store.add_groups("cafe", [group(0)])
-    with Desk(url) as desk:
-        made = Site(url=url, desk=desk, root=tmp_path)
+    with site(tmp_path, [group(0)], url=url) as made:
         owner = made.client(made.person("olga", "owner"))
         html = owner.get("/projects/1/label").text
         token = {"csrf": csrf(html)}

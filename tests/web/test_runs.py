@@ -168,7 +168,7 @@ def test_two_answers_become_one_group_with_their_policies_and_sampling(cafe: Sit
     status, place = send(client, value(2), value(6))  # whatever the order
     assert (status, place.rpartition("done=")[2]) == (303, "sent_before")
     assert len(groups(cafe)) == 31
-    assert "send" in shown(client.get("/projects/1/people").text)
+    assert "answers of runs sent" in shown(client.get("/projects/1/people").text)
 
 
 def test_one_answer_is_set_against_the_first_of_its_stage(cafe: Site) -> None:
