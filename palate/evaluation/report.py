@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import model_validator
 
 from palate.evaluation import figures
-from palate.evaluation.concepts import NOT_IN_PALATE, seen
+from palate.evaluation.concepts import ADAPTIVE, HACKING, HARD, NOT_IN_PALATE, seen
 from palate.evaluation.figures import TrainingCurve
 from palate.evaluation.findings import Finding, Targets, findings
 from palate.evaluation.restraints import KlControl, StageRatios, control_panels, ratio_panel
@@ -183,6 +183,7 @@ def page(report: Report) -> str:
             ),
             sections=sections(inputs),
             concepts=seen(sections(inputs), inputs.controls, {f.rule for f in report.findings}),
+            commands={concept.name: concept.command for concept in (ADAPTIVE, HARD, HACKING)},
             not_in_palate=NOT_IN_PALATE,
         )
     )

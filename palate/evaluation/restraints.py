@@ -38,12 +38,12 @@ class KlControl(Record):
             case "adaptive":
                 return (
                     f"adaptive: the price of a nat begins at {self.coef:g}, rises while the KL is "
-                    f"above {self.target:g} nats and falls while it is below"
+                    f"above its target of {self.target:g}, and falls while it is below"
                 )
             case "hard":
                 return (
-                    f"hard: {self.target:g} nats are a budget; the price of a nat rises until it "
-                    "is kept, and a step ends when its updates exceed it"
+                    f"hard: the KL has a budget of {self.target:g}; the price of a nat rises until "
+                    "that is kept, and a step ends when its updates exceed it"
                 )
 
 
@@ -66,8 +66,8 @@ def ratio_panel(stage: StageRatios) -> Panel:
     axes.yaxis.set_major_formatter(lambda count, _: f"{count:,.0f}")
     for bound in (low, high):
         axes.axvline(bound, color=TEXT, lw=1.4, ls=(0, (4, 3)))
-    axes.axvspan(high, edges[-1], color=RAISED, alpha=0.12, lw=0)
-    axes.axvspan(edges[0], low, color=LOWERED, alpha=0.12, lw=0)
+    axes.axvspan(high, edges[-1], color=RAISED, alpha=0.12, lw=0, zorder=0)
+    axes.axvspan(edges[0], low, color=LOWERED, alpha=0.12, lw=0, zorder=0)
     axes.set_xlim(edges[0], edges[-1])
     axes.set_xticks([low, 1.0, high], [f"{tick:g}" for tick in (round(low, 6), 1, round(high, 6))])
     axes.set_xlabel("ratio: probability after / before the updates")
