@@ -3,9 +3,9 @@
 A laptop, torchrun, a Ray cluster or an inference server may implement them; no loop can tell.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from palate.records import Group, Judgement
 
@@ -105,6 +105,27 @@ class Scorer(Protocol):
 
     def score(self, groups: Sequence[Group]) -> list[tuple[float, ...]]:
         """Scores of every response of every group."""
+        ...
+
+
+MaybeScores = tuple[float | None, ...]
+"""One reward's score of each response of a group; None where it does not apply."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """The score of each response of a group, and what each of several rewards gave, unweighted."""
+
+    total: tuple[float, ...]
+    parts: Mapping[str, MaybeScores]
+
+
+@runtime_checkable
+class PartScorer(Scorer, Protocol):
+    """A scorer that is made of several, and can say what each of them gave."""
+
+    def scored(self, groups: Sequence[Group]) -> list[Scored]:
+        """Scores of every response of every group, and their parts by name."""
         ...
 
 

@@ -52,13 +52,18 @@ def allowed(field: FieldInfo) -> str:
         return f"an integer{_range(field)}, or left out"
     if choices(field):
         return "one of " + ", ".join(choices(field))
-    if get_origin(kind) is tuple:
-        return 'a list of texts such as ["@sft"]'
-    if kind is bool:
-        return "true or false"
     if kind is int or kind is float:
         return ("an integer" if kind is int else "a number") + _range(field)
-    return "text" if kind is str else "a table"
+    return next((words for known, words in _PLAIN if kind == known), "a table")
+
+
+_PLAIN: tuple[tuple[object, str], ...] = (
+    (bool, "true or false"),
+    (str, "text"),
+    (tuple[str, ...], 'a list of texts such as ["@sft"]'),
+    (tuple[float, ...], "a list of numbers such as [1.0, 0.2]"),
+    (str | tuple[str, ...], 'text, or a list of texts such as ["a.py:f", "b.py:g"]'),
+)
 
 
 def _range(field: FieldInfo) -> str:

@@ -20,8 +20,10 @@ class OnPolicyConfig(ReadingConfig):
 
     model: str = "@sft"
     """Policy to start from; the reference starts there too."""
-    reward: str = "@reward"
-    """`@stage` or a folder (reward model), `verifier:NAME`, or `file.py:function`."""
+    reward: str | tuple[str, ...] = "@reward"
+    """`@stage` or a folder (reward model), `verifier:NAME`, `file.py:function`; or several."""
+    reward_weights: tuple[float, ...] = ()
+    """What each of several rewards counts in their sum, in order (left out: 1 each)."""
     prompts: str = "cafe:prompts"
     """Prompts to roll out."""
     prompt: PromptConfig = PromptConfig()
@@ -50,6 +52,11 @@ class OnPolicyConfig(ReadingConfig):
     """Policy optimizer."""
     checkpoint_steps: int = Field(default=10, ge=1)
     """A resumable checkpoint every so many steps."""
+
+    @property
+    def rewards(self) -> tuple[str, ...]:
+        """All rewards, as a list even where there is one."""
+        return (self.reward,) if isinstance(self.reward, str) else self.reward
 
 
 class PolicyGradientConfig(OnPolicyConfig):

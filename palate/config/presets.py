@@ -79,11 +79,17 @@ PRESETS: dict[str, dict[str, Values]] = {
 
 
 def with_preset(section: type[Config], values: object) -> object:
-    """A section's values, with those that its preset sets and they leave out."""
+    """A section's values, with those that its preset sets and they leave out.
+
+    Lists become the tuples that a strict section takes: what comes through here is no JSON to it.
+    """
     if not isinstance(values, dict):
         return values
     given = cast("dict[str, object]", values)
-    filled = dict(given)
+    filled = {
+        name: tuple(cast("list[object]", value)) if isinstance(value, list) else value
+        for name, value in given.items()
+    }
     for name, value in PRESETS[stage_of(section)].get(str(given.get("preset")), {}).items():
         below = section.model_fields[name].default
         section_values = isinstance(below, Config)

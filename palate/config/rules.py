@@ -90,7 +90,21 @@ def _recipe(config: Recipe) -> Iterator[str]:
         yield f"name: {len(config.name):,} characters; a folder's name has at most {LONGEST_NAME}"
 
 
+def _rewards(config: OnPolicyConfig) -> Iterator[str]:
+    rewards, weights = config.rewards, config.reward_weights
+    if not rewards:
+        yield "reward: the list is empty; name a reward model, a verifier or a function"
+    for again in sorted({one for one in rewards if rewards.count(one) > 1}):
+        yield f"reward: {again} is named twice; name it once, with a larger weight"
+    if weights and len(weights) != len(rewards):
+        yield (
+            f"reward_weights: {len(weights)} for {len(rewards)} rewards; give one weight for each "
+            "reward, in order, or leave them out"
+        )
+
+
 def _on_policy(config: OnPolicyConfig) -> Iterator[str]:
+    yield from _rewards(config)
     if config.sampling.top_p < 1:
         yield (
             f"sampling.top_p: {config.sampling.top_p} samples from a truncated policy but trains "

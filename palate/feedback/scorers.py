@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import cast
+from typing import TypeVar, cast
 
 from palate.batches.groups import TokenGroup
 from palate.feedback.calling import (
@@ -17,6 +17,8 @@ from palate.feedback.calling import (
 from palate.feedback.functions import blame
 from palate.models.tokens import Encoder
 from palate.records import Group, Prompt, Response
+
+T = TypeVar("T")
 
 ReadScores = Callable[[Sequence[TokenGroup]], Sequence[float]]
 """Token groups -> one score per response, in order."""
@@ -64,13 +66,11 @@ class FunctionScorer:
 
     def score(self, groups: Sequence[Group]) -> list[tuple[float, ...]]:
         """The function's value for every response; it must be a finite number."""
-        asked = [(group.prompt, response) for group in groups for response in group.responses]
-        for prompt, _ in asked:
-            self.check(prompt)
-        values = iter(
-            [self._number(v, one) for v, one in zip(self._values(asked), asked, strict=True)]
-        )
-        return [tuple(next(values) for _ in group.responses) for group in groups]
+        return self._rows(groups, self._number)
+
+    def applied(self, groups: Sequence[Group]) -> list[tuple[float | None, ...]]:
+        """The same for one reward among others: in TRL's style None says "does not apply"."""
+        return self._rows(groups, self._optional)
 
     def check(self, prompt: Prompt) -> None:
         """Refuses a prompt whose row lacks a field that the function asks for."""
@@ -82,6 +82,15 @@ class FunctionScorer:
                 f"{prompt.text[:80]!r} has {there}. Remedy: add the field to the rows, or give the "
                 "parameter a default"
             )
+
+    def _rows(
+        self, groups: Sequence[Group], read: Callable[[object, Asked], T]
+    ) -> list[tuple[T, ...]]:
+        asked = [(group.prompt, response) for group in groups for response in group.responses]
+        for prompt, _ in asked:
+            self.check(prompt)
+        values = iter([read(v, one) for v, one in zip(self._values(asked), asked, strict=True)])
+        return [tuple(next(values) for _ in group.responses) for group in groups]
 
     def _values(self, asked: Sequence[Asked]) -> list[object]:
         if not self.how.batch:
@@ -117,6 +126,9 @@ class FunctionScorer:
             f"{response.text[:80]!r}: {blame(error)}. "
             "Remedy: correct the function, or let it return a number for what it cannot score."
         )
+
+    def _optional(self, value: object, asked: Asked) -> float | None:
+        return None if value is None and self.how.batch else self._number(value, asked)
 
     def _number(self, value: object, asked: Asked) -> float:
         try:

@@ -59,9 +59,10 @@ def _origin(config: StageConfig | None, configs: Mapping[str, StageConfig]) -> s
                 f"{_bare(config.data)} directly, without a reward model."
             )
         case OnPolicyConfig():
+            rewards = " and ".join(map(_bare, config.rewards))
             return (
-                f"Starts from {_bare(config.model)}, answers, and is told by "
-                f"{_bare(config.reward)} how good each answer is; {_blame(config)}."
+                f"Starts from {_bare(config.model)}, answers, and is told by {rewards} how good "
+                f"each answer is; {_blame(config)}."
             )
         case _:
             return ""

@@ -6,7 +6,9 @@ from transformers import PreTrainedModel
 from palate.algorithms.onpolicy import ALGORITHMS
 from palate.config.objectives import sentences
 from palate.config.onpolicy import AnyOnPolicyConfig, PpoConfig
+from palate.feedback.compose import WeightedScorer
 from palate.feedback.verifiers import GRADER
+from palate.interfaces import Scorer
 from palate.maths.seeds import seed
 from palate.models.adapters import adapter, adapter_names, adapter_parameters, add_adapter
 from palate.models.forward import backbone_of
@@ -25,9 +27,9 @@ from palate.stages.policies import (
     REWARD,
     OpenPolicy,
     both,
-    names_model,
     open_policy,
     open_scorer,
+    reward_model_of,
     with_reference,
 )
 from palate.training.checkpoints import Checkpoints
@@ -63,9 +65,11 @@ def run(config: AnyOnPolicyConfig, context: StageContext) -> dict[str, float]:
     loop = OnlineLoop(actors, algorithm, config, run_seed=context.seed)
     source = context.data(config.prompts, PROMPTS)
     found = sources.prompts(context, config.prompts)
+    for reward in config.rewards:
+        found = sources.verifiable(found, reward, context, source=source)
     askable = encoded(
         context,
-        sources.verifiable(found, config.reward, context, source=source),
+        found,
         asked,
         policy.encoder,
         max_response_tokens=config.sampling.max_tokens,
@@ -120,22 +124,33 @@ def _actors(
         policy=LocalLearner(role, config.optimizer, total_updates=updates, budget=budget),
         reference=_reference(config, policy, start),
         sampler=policy.sampler(config.sampling),
-        scorer=open_scorer(
-            context, config.reward, prompt=config.prompt, compute=config.compute, policy=policy
-        ),
+        scorer=_scorer(config, context, policy),
         encoder=policy.encoder,
         critic=_critic(config, context, policy, updates) if config.stage == "ppo" else None,
     )
     return policy, actors
 
 
+def _scorer(config: AnyOnPolicyConfig, context: StageContext, policy: OpenPolicy) -> Scorer:
+    """The reward, or the weighted sum of several, of which one may be a model."""
+    reward_model_of(config)
+    scorers = [
+        open_scorer(context, spec, prompt=config.prompt, compute=config.compute, policy=policy)
+        for spec in config.rewards
+    ]
+    if isinstance(config.reward, str) and not config.reward_weights:
+        return scorers[0]
+    return WeightedScorer(scorers, config.reward_weights or (1.0,) * len(scorers))
+
+
 def _judge(
     config: AnyOnPolicyConfig, context: StageContext, policy: OpenPolicy
 ) -> PreTrainedModel | None:
     """The outline of a reward model with a backbone of its own; None when there is no such."""
-    if not names_model(config.reward) or REWARD in adapter_names(policy.network):
+    model = reward_model_of(config)
+    if not model or REWARD in adapter_names(policy.network):
         return None
-    return outlined(read_config(resolved(context.model(config.reward))))
+    return outlined(read_config(resolved(context.model(model))))
 
 
 def _reference(
@@ -183,8 +198,9 @@ def _critic(
         own = both(policy.precision, lambda: adapter(policy.network, CRITIC))
         role = CriticRole(shared, layout=policy.layout, adapter=CRITIC, scope=own)
     else:
-        if config.critic_from == "reward" and names_model(config.reward):
-            source = load_reward(context.model(config.reward), device=policy.device).network
+        model = reward_model_of(config)
+        if config.critic_from == "reward" and model:
+            source = load_reward(context.model(model), device=policy.device).network
         else:
             source = load_policy(context.model(config.model), device=policy.device).network
         own = ValueModel(backbone_of(source).requires_grad_(True))

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from palate.config.common import ComputeConfig, LoraConfig, PromptConfig, SamplingConfig
+from palate.config.onpolicy import AnyOnPolicyConfig
 from palate.feedback.functions import load_function, parse_function
 from palate.feedback.scorers import FunctionScorer, RewardModelScorer
 from palate.feedback.verifiers import VERIFIERS
@@ -223,7 +224,20 @@ def _reward_role(
 
 def names_model(spec: str) -> bool:
     """Whether a reward's config name is that of a model."""
-    return parse_function(spec) is None and spec.partition(":")[0] not in ("verifier", "judge")
+    kind = spec.partition(":")[0]
+    return parse_function(spec) is None and kind not in ("verifier", "judge", "annotator")
+
+
+def reward_model_of(config: AnyOnPolicyConfig) -> str:
+    """The reward that is a model; empty when all of them are functions or verifiers."""
+    models = [spec for spec in config.rewards if names_model(spec)]
+    if len(models) > 1:
+        raise DataError(
+            f"{' and '.join(models)} are reward models, and a stage opens one",
+            source="reward",
+            remedy="name one of them beside functions and verifiers",
+        )
+    return "".join(models)
 
 
 def cafe_taste(prompt: str, response: str, reference: str) -> float:

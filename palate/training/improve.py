@@ -14,7 +14,7 @@ from palate.batches.groups import TokenGroup, token_group
 from palate.batches.metrics import Mean, Metrics
 from palate.batches.padding import fitted, padded, response_mask, response_rows
 from palate.config.onpolicy import AnyOnPolicyConfig, GrpoConfig
-from palate.interfaces import Loss, LossOf, Outputs, Rollout, Sampler, Scorer
+from palate.interfaces import Loss, LossOf, Outputs, PartScorer, Rollout, Sampler, Scored, Scorer
 from palate.maths.seeds import seed
 from palate.models.tokens import Encoder
 from palate.records import Group, Prompt, Sampling
@@ -46,7 +46,7 @@ class Drawn:
     group: Group
     tokens: TokenGroup
     rollouts: tuple[Rollout, ...]
-    scores: tuple[float, ...]
+    scores: Scored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,8 @@ class OnlineLoop:
         done = self._prepared(drawn)
         self._certify(done.rollouts)
         rewards = sequence_rewards(done.rollouts, config, kl_coef=self.controller.coef)
-        metrics = rollout_metrics(done.rollouts, rewards) + self.update(done, step)
+        metrics = rollout_metrics(done.rollouts, rewards) + part_metrics(drawn)
+        metrics = metrics + self.update(done, step)
         values = metrics.values() | {"kl/coef": self.controller.coef}
         values["reward/score_std"] = math.sqrt(
             max(0.0, values.pop("reward/score_squared") - values["reward/score"] ** 2)
@@ -158,7 +159,7 @@ class OnlineLoop:
                 scores=scores,
             )
             for ask, group, rollouts, scores in zip(
-                asked, groups, drawn, actors.scorer.score(groups), strict=True
+                asked, groups, drawn, scored(actors.scorer, groups), strict=True
             )
         ]
 
@@ -185,7 +186,7 @@ class OnlineLoop:
     def _is_dead(self, one: Drawn) -> bool:
         lengths = torch.tensor([len(r.tokens) for r in one.rollouts])
         finished = torch.tensor([r.finished for r in one.rollouts])
-        scores = torch.tensor(one.scores, dtype=torch.float32)
+        scores = torch.tensor(one.scores.total, dtype=torch.float32)
         return len(shaped_scores(scores, lengths, finished, self.config).unique()) == 1
 
     def _prepared(self, drawn: Sequence[Drawn]) -> Step:
@@ -200,7 +201,7 @@ class OnlineLoop:
     def _tensors(self, drawn: Sequence[Drawn]) -> Rollouts:
         actors, tokens = self.actors, [one.tokens for one in drawn]
         flat = [rollout for one in drawn for rollout in one.rollouts]
-        scores = [score for one in drawn for score in one.scores]
+        scores = [score for one in drawn for score in one.scores.total]
         old = actors.policy.outputs(tokens).logprobs
         device, time = old.device, old.shape[1]
         reference = read_all(actors.reference.role, tokens, budget=actors.policy.budget).logprobs
@@ -290,6 +291,25 @@ class OnlineLoop:
         self.certified = dict(saved.states.get("certified", {}))
         self.controller.coef = saved.scalars["kl/coef"]
         return saved.step
+
+
+def scored(scorer: Scorer, groups: Sequence[Group]) -> list[Scored]:
+    """The scores of groups, with their parts where the scorer has several."""
+    if isinstance(scorer, PartScorer):
+        return scorer.scored(groups)
+    return [Scored(total=row, parts={}) for row in scorer.score(groups)]
+
+
+def part_metrics(drawn: Sequence[Drawn]) -> Metrics:
+    """Mean of each of several rewards over the responses that it applies to; none of the others."""
+    total = Metrics()
+    for one in drawn:
+        for name, row in one.scores.parts.items():
+            given = [score for score in row if score is not None]
+            if given:
+                mean = Mean(sum(given), len(given))
+                total = total + Metrics({f"reward/part/{name}": mean})
+    return total
 
 
 def _rounds(config: AnyOnPolicyConfig) -> int:

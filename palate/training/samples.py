@@ -50,7 +50,7 @@ class Watch:
                 step=step,
                 prompt=one.group.prompt,
                 response=one.group.responses[0],
-                score=one.scores[0],
+                score=one.scores.total[0],
                 kl=kl,
             )
             for one, kl in zip(drawn, kls.tolist(), strict=True)

@@ -22,6 +22,10 @@ def test_defaults_are_consistent(stage: str) -> None:
         (["kl.placement=loss"], "k1 in the loss has zero expected gradient"),
         (["kl.estimator=k3"], "kl.estimator: k3 would be ignored, the KL in the reward is always"),
         (["minibatches=3", "batch_prompts=2"], "minibatches: 2 groups (batch_prompts) cannot be"),
+        (["reward=[]"], "reward: the list is empty"),
+        (['reward=["a.py:f", "a.py:f"]'], "reward: a.py:f is named twice"),
+        (["reward_weights=[1, 2]"], "reward_weights: 2 for 1 rewards; give one weight for each"),
+        (['reward=["a.py:f", 3]'], "expected text, or a list of texts"),
     ],
 )
 def test_on_policy_stages_refuse(stage: str, overrides: list[str], reason: str) -> None:

@@ -34,7 +34,7 @@ from palate.stages.doctor.verdicts import Finding
 from palate.stages.encoding import asked, demonstrated
 from palate.stages.pipeline import run_recipe
 from palate.store.errors import Skipped, refuse
-from palate.store.formats import read_prompts
+from palate.store.formats import AS_IT_IS, read_prompts
 
 CORPUS = ["We have oat milk.", "The cafe opens at nine.", "A latte is four euros."] * 3
 TINY = """
@@ -79,6 +79,10 @@ def broken(prompt, response, reference):
 
 def undefined(prompt, response, reference):
     return float("nan")
+
+
+def seldom(completions):
+    return [None for _ in completions]
 """
 
 TURNS = (
@@ -283,6 +287,22 @@ def test_a_reward_without_spread_is_no_signal(examine: Doctor) -> None:
     assert "mean 0.5, all equal: no signal to learn from" in page
 
 
+def test_each_of_several_rewards_is_tried(examine: Doctor) -> None:
+    listed = '["reward.py:length", "reward.py:seldom", "verifier:exact", "reward.py:broken"]'
+    well, page = examine(TINY + SFT + PPO.replace('"reward.py:length"', listed))
+    assert not well
+    assert "reward length on 4 responses from references and demonstrations: mean 8.25" in page
+    assert "reward seldom returned None, does not apply, for all responses" in page
+    assert "4 of 4 prompts have no reference, and verifier:exact gives 0" in page
+    assert "in broken: KeyError: 'Do you have milk?'" in page
+
+
+def test_two_reward_models_in_one_stage_are_refused(examine: Doctor) -> None:
+    well, page = examine(TINY + SFT + PPO.replace('"reward.py:length"', '["one/a", "two/b"]'))
+    assert not well
+    assert "one/a and two/b are reward models, and a stage opens one" in page
+
+
 def test_a_reward_that_raises_is_named_with_its_line(examine: Doctor, tmp_path: Path) -> None:
     well, page = examine(TINY + SFT + PPO.replace("length", "broken"))
     assert not well
@@ -466,7 +486,9 @@ def test_rows_that_the_template_refuses_are_counted(tmp_path: Path, bad_rows) ->
     material = Material(
         rows=list(read_prompts(source)), encode=asked, max_response_tokens=9, source=source
     )
-    case = SimpleNamespace(context=SimpleNamespace(bad_rows=bad_rows))
+    case = SimpleNamespace(
+        context=SimpleNamespace(bad_rows=bad_rows, reading=lambda source: AS_IT_IS)
+    )
     found = said(rendering.seen(material, model, PromptConfig(), case))
     (level, text), *_ = found
     assert level == ("problem" if bad_rows is refuse else "warning")
@@ -480,7 +502,9 @@ def test_answers_inside_a_thought_that_the_template_opens_are_a_problem() -> Non
     material = Material(
         rows=[Demonstration(messages=turns)], encode=demonstrated("last"), max_response_tokens=9
     )
-    case = SimpleNamespace(context=SimpleNamespace(bad_rows=refuse))
+    case = SimpleNamespace(
+        context=SimpleNamespace(bad_rows=refuse, reading=lambda source: AS_IT_IS)
+    )
     found = said(rendering.seen(material, model, PromptConfig(), case))
     assert [text for level, text in found if level == "problem"] == [
         "the chat template renders finished turns differently from its generation prompt, which "

@@ -327,3 +327,5 @@ def test_only_what_a_stage_reads_is_hashed(tmp_path, monkeypatch):
     after = input_hashes(PpoConfig(reward="mine.py:reward"), {}, "")
     assert set(before) == {"mine.py"}
     assert before != after
+    several = PpoConfig(reward=("verifier:exact", "mine.py:reward", "text.txt"))
+    assert set(input_hashes(several, {}, "")) == {"mine.py", "text.txt"}

@@ -131,6 +131,25 @@ def reread(
     return rows, [each.tolist() for each in expected]
 
 
+def test_several_rewards_add_up_by_their_weights_and_are_logged_by_themselves(
+    tmp_path: Path, start: Path
+) -> None:
+    """The second applies to the first response of a prompt alone, and gives it 8."""
+    firsts = "def firsts(completions):\n    return [8.0, None] * (len(completions) // 2)\n"
+    (tmp_path / "firsts.py").write_text(firsts)
+    listed = json.dumps([f"{tmp_path / 'letters.py'}:letters", f"{tmp_path / 'firsts.py'}:firsts"])
+    words = (f"reward={listed}", "reward_weights=[1.0, 0.5]", "missing_eos_penalty=0")
+    folder, _ = improve(tmp_path, start, "grpo", *words)
+    rows, _ = reread(folder, plain(start), temperature=1.0)
+    letters = [sum(map(ord, row["response"])) % 7 for row in rows]
+    expected = [letter + (4.0, 0.0)[place % 2] for place, letter in enumerate(letters)]
+    assert [row["score"] for row in rows] == pytest.approx(expected)
+    last = folder.metrics()[-1]
+    assert last["reward/part/letters"] == pytest.approx(sum(letters) / len(letters))
+    assert last["reward/part/firsts"] == 8.0
+    assert last["reward/score"] == pytest.approx(sum(expected) / len(expected))
+
+
 @pytest.mark.parametrize("rank", [0, 2])
 def test_the_reference_stays_at_the_start_and_the_policy_does_not(
     tmp_path: Path, start: Path, rank: int

@@ -24,6 +24,7 @@ from palate.config.stages import (
     SampleConfig,
     SftConfig,
 )
+from palate.feedback.compose import applied
 from palate.feedback.functions import load_function
 from palate.models.precision import has_fast_bf16, pick_device
 from palate.records import Group, Prompt
@@ -46,7 +47,7 @@ from palate.stages.doctor.verdicts import (
     warning,
 )
 from palate.stages.memory import Memory
-from palate.stages.policies import same_vocabulary
+from palate.stages.policies import reward_model_of, same_vocabulary
 from palate.stages.pretrain import pieces
 from palate.store import formats
 
@@ -180,13 +181,14 @@ def _online(config: AnyOnPolicyConfig, case: Case) -> Exam[Memory | None]:
         if groups:
             written = (yield from attempt(_rehearsal(config, model, prompts, case))) or ()
     judge = None
-    if trial.is_function(config.reward):
-        yield from attempt(_reward(config, prompts, written, case))
-    else:
-        judge = yield from attempt(case.blueprints.exam(config.reward, REWARD_MODEL))
+    for spec in filter(trial.is_function, config.rewards):
+        yield from attempt(_reward(spec, config, prompts, written, case))
+    named = (yield from attempt(_reward_model(config))) or ""
+    if named:
+        judge = yield from attempt(case.blueprints.exam(named, REWARD_MODEL))
     if model is None:
         return None
-    maker = case.recipe.stages.get(stage_name(config.reward))
+    maker = case.recipe.stages.get(stage_name(named))
     lora = None
     if isinstance(maker, RewardConfig) and loads.on_one_backbone(config, maker):
         lora = maker.lora
@@ -236,17 +238,27 @@ def _rehearsal(
     return [] if model.origin else written
 
 
+def _reward_model(config: AnyOnPolicyConfig) -> Exam[str]:
+    yield from ()
+    return reward_model_of(config)
+
+
 def _reward(
-    config: AnyOnPolicyConfig, prompts: Sequence[Prompt], written: Sequence[Group], case: Case
+    spec: str,
+    config: AnyOnPolicyConfig,
+    prompts: Sequence[Prompt],
+    written: Sequence[Group],
+    case: Case,
 ) -> Exam[None]:
-    yield from trial.with_references(config.reward, prompts)
-    scorer = yield from trial.open_function(config.reward, case, config.prompt, config.compute)
+    yield from trial.with_references(spec, prompts)
+    scorer = yield from trial.open_function(spec, case, config.prompt, config.compute)
     if scorer is None:
         return
     whose = "of the policy" if written else "from references and demonstrations"
     groups = written or trial.ready_made(prompts, case.responses)
     if groups:
-        yield trial.reward_signal(scorer, groups, whose)
+        score = scorer.score if len(config.rewards) == 1 else partial(applied, scorer)
+        yield trial.reward_signal(scorer.name, score, groups, whose)
     else:
         yield ok("there is no response yet to try the reward on")
 
@@ -270,7 +282,9 @@ def _judge(config: JudgeConfig, case: Case) -> Exam[None]:
             trial.open_function(config.judge, case, config.prompt, config.compute)
         )
         if scorer and groups:
-            yield trial.reward_signal(scorer, groups[:_JUDGED], "of these groups")
+            yield trial.reward_signal(
+                scorer.name, scorer.score, groups[:_JUDGED], "of these groups"
+            )
     else:
         yield from attempt(case.blueprints.exam(config.judge, REWARD_MODEL))
 

@@ -13,7 +13,7 @@ from palate.config.common import ComputeConfig, PromptConfig
 from palate.config.onpolicy import AnyOnPolicyConfig
 from palate.feedback.functions import blame, parse_function
 from palate.feedback.verifiers import complaint
-from palate.interfaces import Rollout, Scorer
+from palate.interfaces import MaybeScores, Rollout, Scorer
 from palate.maths.kl import k1
 from palate.maths.reductions import masked_sum
 from palate.maths.seeds import seed
@@ -35,6 +35,9 @@ _OURS = str(Path(palate.__file__).parent)
 
 P = ParamSpec("P")
 
+Score = Callable[[Sequence[Group]], Sequence[MaybeScores]]
+"""The scores of every response of every group."""
+
 
 def guarded(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call what runs a user's code; whatever goes wrong there becomes a ValueError with its place.
@@ -52,7 +55,7 @@ def guarded(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 def is_function(spec: str) -> bool:
     """Whether a judge or reward is code rather than a model."""
-    return spec.startswith("annotator:") or not names_model(spec)
+    return not names_model(spec)
 
 
 def open_function(
@@ -133,14 +136,20 @@ def _agreement(gap: float) -> Finding:
     return warning(text, 'set compute.precision = "fp32": ratios and KL begin with this error')
 
 
-def reward_signal(scorer: Scorer, groups: Sequence[Group], whose: str) -> Finding:
+def reward_signal(name: str, score: Score, groups: Sequence[Group], whose: str) -> Finding:
     """Mean and spread of the reward over some responses; without spread there is nothing to learn.
 
-    `whose` says who wrote them.
+    `whose` says who wrote them. Responses that it does not apply to are left out.
     """
-    scores = [score for row in guarded(scorer.score, groups) for score in row]
+    rows = guarded(score, groups)
+    scores = [score for row in rows for score in row if score is not None]
+    if not scores:
+        return warning(
+            f"reward {name} returned None, does not apply, for all responses {whose}",
+            "let it return a number for some responses, or leave it out",
+        )
     mean, spread = statistics.fmean(scores), statistics.pstdev(scores)
-    text = f"reward {scorer.name} on {counted(len(scores), 'response')} {whose}: mean {mean:.3g}"
+    text = f"reward {name} on {counted(len(scores), 'response')} {whose}: mean {mean:.3g}"
     if spread == 0:
         return warning(
             f"{text}, all equal: no signal to learn from",
