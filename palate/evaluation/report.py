@@ -15,7 +15,7 @@ from palate.evaluation.findings import Finding, Targets, findings
 from palate.evaluation.restraints import KlControl, StageRatios, control_panels, ratio_panel
 from palate.evaluation.results import Evaluation
 from palate.evaluation.story import before_after, distance_in_words, headline
-from palate.evaluation.tables import StageCost, headers, summary_rows
+from palate.evaluation.tables import StageCost, headers, machines_of, summary_rows
 from palate.evaluation.words import difference, duration, interval, memory, percent, points
 from palate.records import Record
 from palate.records.trust import TRUST_REMEDY, TrustRecord, complaint
@@ -155,6 +155,7 @@ def page(report: Report) -> str:
         .get_template("report.html")
         .render(
             inputs=inputs,
+            machines=machines_of(inputs.costs),
             evaluation=evaluation,
             findings=report.findings,
             headline=headline(evaluation),

@@ -7,18 +7,30 @@ from rich.table import Table
 from palate.evaluation.results import Evaluation, PolicyResult
 from palate.evaluation.words import duration, interval, memory
 from palate.records import Record
+from palate.records.machine import Machine
 
 NOTHING = "-"
 
 
 class StageCost(Record):
-    """What one stage of the run took; 0 predicted: nothing was."""
+    """What one stage of the run took, and on which machines; 0 predicted: nothing was."""
 
     name: str
     stage: str
     seconds: float
+    cpu_seconds: float = 0.0
     peak_memory_mib: float
     predicted_memory_mib: float = 0.0
+    machines: tuple[Machine, ...] = ()
+
+
+def machines_of(costs: Sequence[StageCost]) -> dict[str, list[str]]:
+    """The names of the stages that were made, or partly made, on each machine."""
+    found: dict[str, list[str]] = {}
+    for cost in costs:
+        for machine in cost.machines:
+            found.setdefault(machine.text, []).append(cost.name)
+    return found
 
 
 class SummaryRow(Record):

@@ -2,14 +2,12 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.text import Text
 
 from palate.config.common import ReadingConfig, StageConfig
 from palate.config.load import database_url, resolved_json
@@ -21,6 +19,7 @@ from palate.config.stages import EvaluateConfig, Recipe, ReportConfig
 from palate.feedback.functions import parse_function
 from palate.models.names import local_path
 from palate.records import content_id
+from palate.records.machine import Machine
 from palate.records.trust import TRUST_REMEDY, complaint
 from palate.stages.begun import Onward, taken_up
 from palate.stages.context import (
@@ -31,16 +30,25 @@ from palate.stages.context import (
     check_finished,
     stage_seed,
 )
-from palate.stages.progress import LeftOut, Speaker, StageMonitor, quiet_libraries
-from palate.stages.resources import Stopwatch, Usage, release_memory
+from palate.stages.forecast import Rest, measured_before, rest_of, stages
+from palate.stages.machines import this_machine
+from palate.stages.progress import LeftOut, Speaker, StageMonitor, Voice, quiet_libraries
+from palate.stages.resources import Stopwatch, release_memory
 from palate.store.errors import DataError, refuse
 from palate.store.files import sha256_file, sha256_tree, write_text
 from palate.store.formats import AS_IT_IS, Reading
 from palate.store.lines import MIB, Limits
 from palate.store.origin import Begun, Origin
-from palate.store.runs import TIMING, RunDir, StageDir, check_path, code_version, stage_dirs
-
-NAME_WIDTH = 18
+from palate.store.runs import (
+    LOG,
+    TIMING,
+    RunDir,
+    StageDir,
+    Timing,
+    check_path,
+    code_version,
+    stage_dirs,
+)
 
 READS = {
     "auxiliary_data",
@@ -80,18 +88,40 @@ def run_recipe(recipe: Recipe, *, root: Path, console: Console, onward: Onward =
     """
     run = RunDir(root / "runs", recipe.name)
     artifacts: dict[str, Path] = {}
+    voice = Voice(console, run.path / LOG)
     with run.lock():
         write_text(run.path / RECIPE, to_toml(recipe))
+        measured = measured_before(root / "runs", recipe)
+        names = list(recipe.stages)
+        foretell(rest_of(names, measured), len(names), voice)
         for index, (name, config) in enumerate(recipe.stages.items(), start=1):
             folder = run.stage(index, name)
             seed = stage_seed(recipe.seed, name, config)
+            later = rest_of(names[index:], measured) if names[index:] else None
             run_one(
-                name, config, folder, seed, artifacts, root=root, console=console, onward=onward
+                name,
+                config,
+                folder,
+                seed,
+                artifacts,
+                root=root,
+                voice=voice,
+                onward=onward,
+                later=later,
             )
             artifacts[name] = folder.path
     for name, config in recipe.stages.items():
         show_result(config, artifacts[name], console)
     return run.path
+
+
+def foretell(rest: Rest, total: int, voice: Voice) -> None:
+    """Say what a run takes where that is known from runs before."""
+    if rest.unknown < total:
+        from palate.evaluation.words import duration
+
+        text = f"{stages(total - rest.unknown)} of {total} took {duration(rest.seconds)} before"
+        voice.line("time", text)
 
 
 def check_home(path: Path, recipe: Recipe, *, root: Path) -> None:
@@ -148,9 +178,8 @@ def run_stage(
             if other != name and StageDir(path).has_finished()
         }
         own_seed = stage_seed(seed, name, config)
-        run_one(
-            name, config, folder, own_seed, artifacts, root=root, console=console, onward=onward
-        )
+        voice = Voice(console, directory.path / LOG)
+        run_one(name, config, folder, own_seed, artifacts, root=root, voice=voice, onward=onward)
         show_result(config, folder.path, console)
     return folder.path
 
@@ -172,8 +201,9 @@ def run_one(
     artifacts: Mapping[str, Path],
     *,
     root: Path,
-    console: Console,
+    voice: Voice,
     onward: Onward,
+    later: Rest | None = None,
 ) -> None:
     """Skip, resume or run one stage; one that fails before it made anything leaves nothing."""
     store_url = database_url(root)
@@ -189,13 +219,15 @@ def run_one(
 
     try:
         unit = "step" if isinstance(config, AnyOnPolicyConfig) else "update"
-        begun = taken_up(folder, origin, onward, unit=unit, say=Speaker(name, console))
+        begun = taken_up(folder, origin, onward, unit=unit, say=Speaker(name, voice))
         if begun is None:
-            console.print(f"[bold]{name:<{NAME_WIDTH}}[/] finished before, skipped")
+            voice.line(name, "finished before, skipped")
             return
-        make(name, config, folder, begun, artifacts, store_url=store_url, console=console)
-    except BaseException:
+        make(name, config, folder, begun, artifacts, store_url=store_url, voice=voice, later=later)
+    except BaseException as error:
         folder.give_up()
+        with suppress(OSError):  # a full disk, which is perhaps the error itself
+            voice.write(f"{name}: stopped: {str(error) or type(error).__name__}")
         raise
 
 
@@ -207,17 +239,20 @@ def make(
     artifacts: Mapping[str, Path],
     *,
     store_url: str,
-    console: Console,
+    voice: Voice,
+    later: Rest | None,
 ) -> None:
     """Run a stage from where it stands to its end; the manifest is written last."""
     origin = begun.origin
     run = runner_of(origin.stage)
+    machine = this_machine(config.compute.device)
+    voice.once("machine", machine.text)
     if isinstance(config, AnyOnPolicyConfig):
         for sentence in sentences(config):
-            console.print(f"[bold]{name:<{NAME_WIDTH}}[/] {escape(sentence)}", highlight=False)
-    say = Speaker(name, console)
+            voice.line(name, sentence)
+    say = Speaker(name, voice)
     left_out = LeftOut(folder, say)
-    with StageMonitor(name, folder, console) as monitor, Stopwatch() as watch:
+    with StageMonitor(name, folder, voice, later) as monitor, Stopwatch() as watch:
         context = StageContext(
             name=name,
             folder=folder,
@@ -235,7 +270,7 @@ def make(
         try:
             summary = run(config, context) | left_out.summary()
         finally:
-            usage = save_timing(folder, watch)
+            usage = save_timing(folder, watch, machine)
     folder.finish(
         stage=origin.stage,
         name=name,
@@ -247,24 +282,20 @@ def make(
     )
     folder.drop_leftovers()
     release_memory()
-    console.print(
-        f"[bold]{name:<{NAME_WIDTH}}[/] {usage.seconds:6.1f} s   {headline(summary)}{took(usage)}",
-        soft_wrap=True,
-        highlight=False,
-    )
-    warn_of_misses(name, folder, console)
-    warn_of_equal_rewards(name, folder, console)
+    voice.line(name, f"{usage.seconds:6.1f} s   {headline(summary)}{took(usage)}")
+    warn_of_misses(name, folder, voice)
+    warn_of_equal_rewards(name, folder, voice)
 
 
-def warn_of_misses(name: str, folder: StageDir, console: Console) -> None:
+def warn_of_misses(name: str, folder: StageDir, voice: Voice) -> None:
     """Say aloud which of a stage's checks of itself do not hold."""
     trust = folder.trust()
     for check in trust.missed if trust else ():
         text = f"{name}: WARNING: {complaint(check)}. {TRUST_REMEDY}"
-        console.print(Text(text, "bold red"), soft_wrap=True)
+        voice(text, "bold red")
 
 
-def warn_of_equal_rewards(name: str, folder: StageDir, console: Console) -> None:
+def warn_of_equal_rewards(name: str, folder: StageDir, voice: Voice) -> None:
     """Say aloud that no group of a whole run had rewards to compare."""
     dead = [m["group/dead_fraction"] for m in folder.metrics() if "group/dead_fraction" in m]
     if dead and min(dead) == 1.0:
@@ -273,7 +304,7 @@ def warn_of_equal_rewards(name: str, folder: StageDir, console: Console) -> None
             "so nothing was learned from it. Remedy: palate doctor tries the reward on references "
             "and responses; else begin with a policy that succeeds now and then"
         )
-        console.print(Text(text, "bold red"), soft_wrap=True)
+        voice(text, "bold red")
 
 
 def skips_bad_rows(config: StageConfig) -> bool:
@@ -289,19 +320,21 @@ def reading_of(config: StageConfig) -> Reading:
     return Reading(columns=config.columns, limits=Limits(row=row, unpacked=unpacked))
 
 
-def save_timing(folder: StageDir, watch: Stopwatch) -> Usage:
-    """Add this process's share to the stage's usage; timing is no output and is never hashed."""
+def save_timing(folder: StageDir, watch: Stopwatch, machine: Machine) -> Timing:
+    """Add this process's share to what the stage took; that is no output and is never hashed."""
     before, now = folder.timing(), watch.usage
-    usage = replace(
-        now,
+    took = Timing(
         seconds=before.seconds + now.seconds,
+        cpu_seconds=before.cpu_seconds + now.cpu_seconds,
         peak_memory_mib=max(before.peak_memory_mib, now.peak_memory_mib),
+        predicted_memory_mib=now.predicted_memory_mib,
+        machines=(*(one for one in before.machines if one != machine), machine),
     )
-    folder.write_text(TIMING, json.dumps(asdict(usage)))
-    return usage
+    folder.write_text(TIMING, took.model_dump_json())
+    return took
 
 
-def took(usage: Usage) -> str:
+def took(usage: Timing) -> str:
     """Peak memory beside what was expected; empty where nothing was."""
     if not usage.predicted_memory_mib:
         return ""

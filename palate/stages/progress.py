@@ -1,12 +1,16 @@
 """Progress that people see, and what stays of it: metrics, and rows that were left out."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from palate.stages.context import BAD_ROWS
+from palate.stages.forecast import Pace, Rest
 from palate.store.errors import DataError, Skipped
 from palate.store.runs import StageDir
 
@@ -18,6 +22,9 @@ _HEADLINES = (
     "kl/policy_reference",
     "response/length",
 )
+_NAME_WIDTH = 18
+_SECONDS = 30.0
+"""How often a line is written where no bar is seen: on the first update, then as often, at last."""
 
 
 def quiet_libraries() -> None:
@@ -32,22 +39,69 @@ def quiet_libraries() -> None:
     datasets.disable_progress_bars()
 
 
-class StageMonitor:
-    """Writes metrics.jsonl and moves a progress bar; resuming drops the lines to be redone."""
+class Voice:
+    """What a run says: on the terminal, and line by line with the time in its log file."""
 
-    def __init__(self, name: str, folder: StageDir, console: Console) -> None:
-        self.folder = folder
+    def __init__(self, console: Console, log: Path) -> None:
+        self.console, self.log = console, log
+        self._told: set[str] = set()
+
+    def __call__(self, text: str, style: str = "") -> None:
+        """Say a line."""
+        self._say(Text(text, style))
+
+    def line(self, name: str, text: str) -> None:
+        """Say a line about a stage."""
+        self._say(Text.assemble((f"{name:<{_NAME_WIDTH}}", "bold"), " ", text))
+
+    def once(self, name: str, text: str) -> None:
+        """Say a line that has not been said yet."""
+        if text not in self._told:
+            self._told.add(text)
+            self.line(name, text)
+
+    def write(self, text: str) -> None:
+        """A line of the log file alone."""
+        now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{now}  {text}\n")
+
+    def _say(self, text: Text) -> None:
+        self.console.print(text, soft_wrap=True)
+        self.write(text.plain)
+
+
+class StageMonitor:
+    """Writes metrics.jsonl and moves a progress bar, or says lines where there is no terminal;
+    resuming drops the metrics to be redone.
+
+    `later` is what is known of the run's other stages: nothing for a stage that is run alone.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: StageDir,
+        voice: Voice,
+        later: Rest | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name, self.folder, self.voice, self.later = name, folder, voice, later
+        self.clock, self.pace = clock, Pace(clock)
         self.progress = Progress(
             TextColumn("[bold]{task.description:<18}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[left]}"),
             TextColumn("{task.fields[headline]}"),
-            console=console,
+            console=voice.console,
             transient=True,
+            disable=not voice.console.is_terminal,
         )
-        self.task = self.progress.add_task(name, total=None, headline="")
+        self.task = self.progress.add_task(name, total=None, headline="", left="")
         self.first = True
+        self.said = -_SECONDS
 
     def __enter__(self) -> "StageMonitor":
         self.progress.start()
@@ -63,21 +117,42 @@ class StageMonitor:
                 self.folder.rewind(step)
                 self.first = False
             self.folder.log(step, values)
+        done = min(step + 1, total)
         headline = "  ".join(
             f"{name.split('/')[1]} {values[name]:.3f}" for name in _HEADLINES if name in values
         )
-        self.progress.update(self.task, completed=step + 1, total=total, headline=headline)
+        left = self._left(done, total)
+        self.progress.update(self.task, completed=done, total=total, headline=headline, left=left)
+        now = self.clock()
+        if done == total or now - self.said >= _SECONDS:
+            self.said = now
+            text = "  ".join(filter(None, (f"{done:,} of {total:,}", headline, left)))
+            if self.voice.console.is_terminal:
+                self.voice.write(f"{self.name:<{_NAME_WIDTH}} {text}")
+            else:
+                self.voice.line(self.name, text)
+
+    def _left(self, done: int, total: int) -> str:
+        """The time left of the stage, and of the run if more is to come."""
+        seconds = self.pace.left(done, total)
+        if seconds is None:
+            return ""
+        stage = Rest(seconds=seconds).text
+        if self.later is None:
+            return stage
+        run = Rest(seconds=seconds + self.later.seconds, unknown=self.later.unknown)
+        return f"{stage} (run: {run.text})"
 
 
 class Speaker:
     """Says what people should know about a stage, in its name."""
 
-    def __init__(self, name: str, console: Console) -> None:
-        self.name, self.console = name, console
+    def __init__(self, name: str, voice: Voice) -> None:
+        self.name, self.voice = name, voice
 
     def __call__(self, text: str) -> None:
-        """One line on the terminal."""
-        self.console.print(Text(f"{self.name}: {text}", "yellow"), soft_wrap=True)
+        """One line, on the terminal and in the run's log."""
+        self.voice(f"{self.name}: {text}", "yellow")
 
 
 class LeftOut:

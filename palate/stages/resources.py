@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -11,12 +12,14 @@ import psutil
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Wall seconds, the highest resident set size seen and what was expected of it, in MiB.
+    """Wall seconds, the processor's seconds over all cores, the highest resident set size seen and
+    what was expected of it, in MiB.
 
     0 when nothing was expected.
     """
 
     seconds: float
+    cpu_seconds: float
     peak_memory_mib: float
     predicted_memory_mib: float
 
@@ -32,6 +35,11 @@ def release_memory() -> None:
         trim(0)
 
 
+def _cpu_seconds() -> float:
+    """Of all threads, and of the processes that this one started and that have ended."""
+    return sum(os.times()[:4])
+
+
 class Stopwatch:
     """Context manager that samples this process's memory every 50 ms."""
 
@@ -39,7 +47,7 @@ class Stopwatch:
         self._process = psutil.Process()
         self._peak = self._before = self._process.memory_info().rss
         self._expected = 0.0
-        self._start = time.perf_counter()
+        self._start, self._cpu_start = time.perf_counter(), _cpu_seconds()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -62,6 +70,7 @@ class Stopwatch:
         """What was used so far."""
         return Usage(
             seconds=time.perf_counter() - self._start,
+            cpu_seconds=_cpu_seconds() - self._cpu_start,
             peak_memory_mib=max(self._peak, self._process.memory_info().rss) / 2**20,
             predicted_memory_mib=self._expected / 2**20,
         )

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 import palate
 from palate.records import Record, content_id
+from palate.records.machine import Machine
 from palate.records.ratios import RatioCounts
 from palate.records.sample import Sample
 from palate.records.trust import TrustRecord
@@ -37,6 +38,8 @@ MANIFEST, CONFIG, METRICS = "manifest.json", "config.json", "metrics.jsonl"
 TRUST, SAMPLES, TIMING = "trust.json", "samples.jsonl", "timing.json"
 RATIOS = "ratios.jsonl"
 CHECKPOINTS = "checkpoints"
+LOG = "run.log"
+"""What a run said, beside the folders of its stages."""
 _BEGUN = "begun.json"
 _NOT_OUTPUTS = (MANIFEST, _BEGUN, TIMING, f"{CHECKPOINTS}/")
 """Names (and folders) that say how a stage ran, not what it made."""
@@ -70,13 +73,16 @@ class Manifest(Record):
 
 
 class Timing(BaseModel):
-    """Wall seconds, the largest resident set seen and what was expected of it (0: nothing was)."""
+    """Wall seconds, the processor's seconds over all cores, the largest resident set seen and what
+    was expected of it (0: nothing was), and the machines it was made on, the last one last."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     peak_memory_mib: float = 0.0
     predicted_memory_mib: float = 0.0
+    machines: tuple[Machine, ...] = ()
 
 
 _METRIC_LINE = TypeAdapter(dict[str, float])

@@ -3,7 +3,8 @@ import io
 from rich.console import Console
 
 from palate.evaluation.results import Evaluation
-from palate.evaluation.tables import StageCost, headers, summary_rows, summary_table
+from palate.evaluation.tables import StageCost, headers, machines_of, summary_rows, summary_table
+from palate.records.machine import Machine
 
 
 def test_every_row_has_a_cell_for_every_header(evaluation: Evaluation):
@@ -41,3 +42,15 @@ def test_the_terminal_shows_the_same_cells(evaluation: Evaluation):
     shown = console.export_text()
     for row in summary_rows(evaluation):
         assert all(cell in shown for cell in row.cells)
+
+
+def test_stages_are_named_by_the_machines_that_they_were_made_on():
+    one = Machine(
+        processor="Xeon", cores=2, memory_mib=2048, device="cpu", fast_bf16=True, torch="2.13.0"
+    )
+    other = one.model_copy(update={"device": "H200"})
+    costs = [
+        StageCost(name=name, stage="sft", seconds=1.0, peak_memory_mib=1, machines=machines)
+        for name, machines in {"a": (one,), "b": (one, other), "c": ()}.items()
+    ]
+    assert machines_of(costs) == {one.text: ["a", "b"], other.text: ["b"]}

@@ -14,7 +14,7 @@ from palate.stages import reward, sources
 from palate.stages.context import StageContext
 from palate.stages.pipeline import input_hashes
 from palate.stages.policies import open_scorer
-from palate.stages.progress import StageMonitor
+from palate.stages.progress import StageMonitor, Voice
 from palate.store.errors import DataError
 from palate.store.formats import read_preferences
 from palate.store.runs import StageDir
@@ -37,7 +37,7 @@ def context(tmp_path: Path) -> StageContext:
         name="reward",
         folder=folder,
         seed=0,
-        monitor=StageMonitor("reward", folder, Console(quiet=True)),
+        monitor=StageMonitor("reward", folder, Voice(Console(quiet=True), tmp_path / "run.log")),
         artifacts={},
         store_url="sqlite://",
         project="r",

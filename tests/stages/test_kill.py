@@ -62,7 +62,7 @@ print(kills)
 
 def kept(root: Path) -> dict[str, bytes]:
     """Every file of a run but those that say how it ran, and without speeds."""
-    ran = {"timing.json", "begun.json", ".lock"}
+    ran = {"timing.json", "begun.json", "run.log", ".lock"}
     files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in files.items() if path.name not in ran}
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from palate.stages import sources
 from palate.stages.context import StageContext
-from palate.stages.progress import StageMonitor
+from palate.stages.progress import StageMonitor, Voice
 from palate.store.errors import DataError
 from palate.store.runs import StageDir
 
@@ -27,7 +27,7 @@ def test_preferences_that_are_all_ties_are_refused(
         name="dpo",
         folder=folder,
         seed=0,
-        monitor=StageMonitor("dpo", folder, Console(quiet=True)),
+        monitor=StageMonitor("dpo", folder, Voice(Console(quiet=True), tmp_path / "run.log")),
         artifacts={},
         store_url="sqlite://",
         project="r",

@@ -7,12 +7,14 @@ from rich.console import Console
 
 from palate.records.trust import TRUST_REMEDY, TrustCheck, TrustRecord
 from palate.stages.pipeline import warn_of_misses
+from palate.stages.progress import Voice
 from palate.store.runs import TRUST, StageDir
 
 
 def said(folder: StageDir) -> str:
     text = io.StringIO()
-    warn_of_misses("ppo", folder, Console(file=text, width=60))
+    log = folder.path.with_name("run.log")
+    warn_of_misses("ppo", folder, Voice(Console(file=text, width=60), log))
     return text.getvalue()
 
 
