@@ -1,8 +1,11 @@
 """What finished stages say of themselves for the report: how policies came about, KL, one group."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
 
 import torch
+from pydantic import BaseModel, ValidationError
 
 from palate.algorithms.onpolicy import ALGORITHMS
 from palate.algorithms.rlhf import sequence_rewards
@@ -21,15 +24,30 @@ from palate.config.stages import STAGES, DpoConfig, JudgeConfig, SampleConfig, S
 from palate.evaluation.report import GroupAnswer, PolicyNote, SampledGroup
 from palate.evaluation.restraints import KlControl
 from palate.evaluation.results import Evaluation
-from palate.store.runs import StageDir
+from palate.store.errors import DataError
+from palate.store.runs import CONFIG, StageDir
 from palate.training.trust import ROLLOUTS, StoredRollout
 
+M = TypeVar("M", bound=BaseModel)
 Stages = Mapping[str, StageDir]
+
+
+def as_written(kind: type[M], text: str, path: Path, *, row: int = 0) -> M:
+    """What a stage wrote; a file that another version wrote otherwise is refused by name."""
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        raise DataError(
+            "this is not what this version of palate writes there",
+            source=str(path),
+            row=row,
+            remedy="run that stage again",
+        ) from error
 
 
 def config_of(folder: StageDir) -> StageConfig:
     """The settings that a finished stage ran with."""
-    return STAGES[folder.manifest().stage].model_validate_json(folder.config_text())
+    return as_written(STAGES[folder.manifest().stage], folder.config_text(), folder.path / CONFIG)
 
 
 def notes(evaluation: Evaluation, stages: Stages) -> tuple[PolicyNote, ...]:
@@ -113,8 +131,8 @@ def group_of(name: str, folder: StageDir) -> SampledGroup | None:
     path, config = folder.path / ROLLOUTS, config_of(folder)
     if not isinstance(config, GrpoConfig | RlooConfig) or not path.is_file():
         return None
-    lines = path.read_text(encoding="utf-8").splitlines()
-    rows = [StoredRollout.model_validate_json(line) for line in lines]
+    lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    rows = [as_written(StoredRollout, line, path, row=i) for i, line in enumerate(lines, start=1)]
     coef, rollouts = folder.metrics()[-1]["kl/coef"], _tensors(rows, config.k)
     rewards = sequence_rewards(rollouts, config, kl_coef=coef)
     advantages = ALGORITHMS[config.stage].prepare(rollouts, config, kl_coef=coef).advantages[:, 0]

@@ -30,7 +30,7 @@ from palate.stages.context import (
     StageContext,
     stage_seed,
 )
-from palate.stages.explained import controls, group_of, notes
+from palate.stages.explained import as_written, controls, group_of, notes
 from palate.store.runs import StageDir
 
 _CREDITS_PER_POLICY = 4
@@ -38,9 +38,8 @@ _CREDITS_PER_POLICY = 4
 
 def run(config: ReportConfig, context: StageContext) -> dict[str, float]:
     """Write report.html and report.json about the stages that have finished."""
-    evaluation = Evaluation.model_validate_json(
-        Path(context.data(config.evaluation, EVALUATION)).read_bytes()
-    )
+    source = Path(context.data(config.evaluation, EVALUATION))
+    evaluation = as_written(Evaluation, source.read_text(encoding="utf-8"), source)
     stages = {name: StageDir(path) for name, path in context.artifacts.items()}
     for folder in stages.values():
         folder.checked()

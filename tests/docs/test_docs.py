@@ -19,7 +19,7 @@ from palate.config.load import load_recipe, load_section, load_stage
 from palate.config.presets import PRESETS
 from palate.config.stages import STAGES
 from palate.evaluation.alarms import BOUNDS, Bound
-from palate.evaluation.concepts import ADAPTIVE, CONCEPTS, HACKING, HARD, Concept
+from palate.evaluation.concepts import ADAPTIVE, CONCEPTS, HACKING, HARD, NOT_IN_PALATE, Concept
 from palate.exchange.exporting import AS_SAID, JUDGED, UNJUDGED
 from palate.feedback.verifiers import VERIFIERS
 from palate.store import formats
@@ -316,6 +316,14 @@ def test_every_word_has_a_sentence_a_command_and_a_place(row: list[str]) -> None
     sections = re.findall(r"`#([\w-]+)`", place)
     assert all(f'<section id="{name}"' in template for name in sections)
     assert sections or "](" in place
+
+
+def test_what_the_report_calls_absent_the_readme_calls_absent_too() -> None:
+    absent = text(ROOT / "README.md").split("## What palate does not do yet")[1]
+    assert "constitution" in NOT_IN_PALATE[0]
+    assert "constitution" in absent
+    assert "ensembles" in NOT_IN_PALATE[1]
+    assert "no ensembles" in absent
 
 
 @pytest.mark.parametrize("word", TAUGHT)
