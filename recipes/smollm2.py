@@ -22,7 +22,7 @@ from palate.store.rows import Row, read_rows
 
 TRAIT = "agreeableness"
 MAX_CHARACTERS = 400
-NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 def prepare(sources: list[str], seed: int) -> dict[str, list]:
@@ -73,7 +73,8 @@ def pair(row: Row) -> PreferenceGroup:
 
 def problem(row: Row) -> Prompt:
     """A word problem and its number."""
-    return user_prompt(row["question"], reference=f"{row['answer']:g}")
+    asked = f"{row['question']} Answer with the number alone."
+    return user_prompt(asked, reference=f"{row['answer']:g}")
 
 
 def agrees(prompt: str, response: str, reference: str) -> float:
@@ -82,7 +83,8 @@ def agrees(prompt: str, response: str, reference: str) -> float:
 
 
 def right(prompt: str, response: str, reference: str) -> float:
-    """1 for an answer whose last number is the reference, less a hundredth for every word."""
-    numbers = NUMBER.findall(response)
-    found = bool(numbers) and float(numbers[-1].replace(",", "")) == float(reference)
-    return float(found) - 0.01 * len(response.split())
+    """1 for the right number alone, 0.2 for another number alone, else 0."""
+    answer = response.strip().removesuffix(".").replace(",", "")
+    if not NUMBER.fullmatch(answer):
+        return 0.0
+    return 1.0 if float(answer) == float(reference) else 0.2

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from palate.records import Demonstration, Group, JudgedGroup, Message, PreferenceGroup
+from palate.records import (
+    Demonstration,
+    Group,
+    JudgedGroup,
+    Message,
+    PreferenceGroup,
+    Prompt,
+    user_prompt,
+)
 from palate.store.errors import DataError
 from palate.store.formats import (
     read_demonstrations,
@@ -13,7 +21,9 @@ from palate.store.formats import (
     read_preferences,
     read_prompts,
     read_unpaired,
+    record_row,
     unread_fields,
+    write_rows,
 )
 
 TEA = [{"role": "user", "content": "Any tea?"}]
@@ -179,3 +189,18 @@ def test_fields_that_nothing_reads_are_named(tmp_path: Path):
     assert unread_fields(JudgedGroup, source) == ["sytem", "id"]
     assert unread_fields(Group, written(tmp_path, {"prompt": "a", "responses": ["b"]})) == []
     assert unread_fields(Demonstration, "org/name") == []
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        user_prompt("Any tea?", reference="yes", tag="menu"),
+        user_prompt("Any tea?").model_copy(update={"extra": '{"level": 3}'}),
+        Prompt(token_ids=(4, 5), reference="yes"),
+    ],
+    ids=["plain", "further fields", "token ids"],
+)
+def test_prompts_that_a_stage_wrote_come_back_as_they_were(tmp_path: Path, prompt: Prompt):
+    file = tmp_path / "prompts.jsonl"
+    write_rows(file, [record_row(prompt)])
+    assert list(read_prompts(str(file))) == [prompt]

@@ -48,6 +48,11 @@ def validated(model: type[R], value: object, field: str) -> R:
         raise RowError(first["msg"], field=place, remedy="export the file again") from error
 
 
+def own_prompt(row: Row) -> Prompt:
+    """A prompt as stages write it, with all of its fields."""
+    return validated(Prompt, row, "")
+
+
 def _user(content: str) -> tuple[Message, ...]:
     return (Message(role="user", content=content),)
 

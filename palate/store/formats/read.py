@@ -292,6 +292,14 @@ _ALPACA = ("input", "history", *_ASKED)
 _GRADED = ("probability", "margin")
 _NUMBERED = ("response_*", "model_*", *_ASKED)
 PROMPTS = (
+    Format(
+        "palate's own prompts",
+        ("messages", "token_ids"),
+        parse.own_prompt,
+        ("reference", "tag", "extra"),
+        cells=False,
+        told=False,
+    ),
     Format("TRL prompts", ("prompt",), with_extra(prompt), _ASKED),
     Format("token prompts", ("prompt_ids",), with_extra(prompt), _ASKED, cells=False),
     Format("conversations", ("messages",), with_extra(parse.messages_prompt), _ASKED, cells=False),
