@@ -40,6 +40,7 @@ def test_a_moving_coefficient_is_drawn_beside_the_kl_and_its_target(inputs: Repo
     assert "The price of a nat (coefficient)" in html
     assert f"<dd>{kind}: " in html
     assert "Every coefficient stays as it is" not in html
+    assert ("weights that kept it come back" in html) == (kind == "hard")
 
 
 def test_with_soft_control_alone_the_page_names_the_commands_of_the_others(inputs: ReportInputs):
