@@ -16,7 +16,7 @@ from palate.models.roles import Role
 from palate.records import Group, PreferenceGroup, Unpaired
 from palate.stages import sources
 from palate.stages.context import HELD_OUT, MODEL, PREFERENCES, StageContext
-from palate.stages.encoding import encoded, labelled, preferred
+from palate.stages.encoding import Encoded, Part, encoded, labelled, preferred
 from palate.stages.loads import announce, fixed_memory, outline_of
 from palate.stages.policies import OpenPolicy, open_policy, with_reference
 from palate.stages.training import last_value, train
@@ -69,18 +69,22 @@ def _paired(
         context, config.data, held_out_fraction=config.held_out_fraction
     )
 
-    def examples(part: Sequence[PreferenceGroup], *files: str) -> Examples:
+    def examples(rows: Sequence[PreferenceGroup], part: Part, *files: str) -> Examples:
         learned = encoded(
             context,
-            [judged_only(row) for row in part[: config.limit or None]],
+            [judged_only(row) for row in rows[: config.limit or None]],
             preferred,
             policy.encoder,
             max_response_tokens=config.max_response_tokens,
             source=context.data(config.data, *files),
+            part=part,
         )
         return _compared(config, learned.rows, learned.tokens, reference)
 
-    return examples(judged, PREFERENCES), examples(held, HELD_OUT, PREFERENCES)
+    return (
+        examples(judged, "training", PREFERENCES),
+        examples(held, "held_out", HELD_OUT, PREFERENCES),
+    )
 
 
 def _compared(
@@ -129,28 +133,29 @@ def _kto(
             problem="KTO estimates a KL from mismatched rows of a batch and needs at least two",
             remedy="set batch_groups to 2 or more",
         )
+
+    def examples(rows: Sequence[Unpaired], part: Part, *files: str) -> Examples:
+        learned = encoded(
+            context,
+            rows[: config.limit or None],
+            labelled,
+            policy.encoder,
+            max_response_tokens=config.max_response_tokens,
+            source=context.data(config.data, *files),
+            part=part,
+        )
+        return _labelled(config, policy, reference, learned)
+
     return (
-        _labelled(config, context, policy, reference, responses),
-        _labelled(config, context, policy, reference, held),
+        examples(responses, "training", PREFERENCES),
+        examples(held, "held_out", HELD_OUT, PREFERENCES),
     )
 
 
 def _labelled(
-    config: DpoConfig,
-    context: StageContext,
-    policy: OpenPolicy,
-    reference: Role,
-    responses: Sequence[Unpaired],
+    config: DpoConfig, policy: OpenPolicy, reference: Role, learned: Encoded[Unpaired]
 ) -> Examples:
     """Labelled responses with KTO's loss against the reference."""
-    learned = encoded(
-        context,
-        responses[: config.limit or None],
-        labelled,
-        policy.encoder,
-        max_response_tokens=config.max_response_tokens,
-        source=context.data(config.data, PREFERENCES),
-    )
     rows, tokens = learned.rows, learned.tokens
     desirable = torch.tensor([row.desirable for row in rows], device=policy.device)
     budget = config.compute.micro_batch_tokens

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from palate.batches.groups import TokenGroup, token_group
 from palate.models.templates import ChatTemplate, Unfit
@@ -29,6 +29,8 @@ from palate.store.formats import Reading
 
 T = TypeVar("T", bound=Record)
 Encode = Callable[[Encoder, T], TokenGroup]
+
+Part = Literal["training", "held_out"]
 
 _LONG = 20
 """Characters from which on a prompt is not repeated by chance at the beginning of a response."""
@@ -91,9 +93,11 @@ def encoded(
     *,
     max_response_tokens: int,
     source: str,
+    part: Part = "training",
 ) -> Encoded[T]:
     """The rows that can be learned, with their tokens; what is odd about them is said.
 
+    A stage needs rows to train on or to ask; of those that are held out all may be left out.
     A row that cannot become tokens is a bad row; one that is too long raises or is left out
     (`prompt.over_long`). `source` is the file that the rows are from.
     """
@@ -114,7 +118,7 @@ def encoded(
         if fits:
             kept.append(row)
             tokens.append(group)
-    if rows and not kept:
+    if rows and not kept and part == "training":
         raise DataError(
             source=source, problem="no rows that fit in it", remedy="check the file and its format"
         )

@@ -24,7 +24,7 @@ from palate.models.tokens import Encoder
 from palate.records import PreferenceGroup
 from palate.stages import sources
 from palate.stages.context import HELD_OUT, MODEL, PREFERENCES, StageContext
-from palate.stages.encoding import Encoded, encoded, preferred
+from palate.stages.encoding import Encoded, Part, encoded, preferred
 from palate.stages.loads import announce, fixed_memory, outline_of
 from palate.stages.policies import REWARD, open_policy
 from palate.stages.training import train
@@ -99,7 +99,12 @@ def gathered(
     )
     further = sources.auxiliary_preferences(context, config.auxiliary_data, held=held)
 
-    def read(rows: Sequence[PreferenceGroup], *files: str, data: str = config.data) -> Judged:
+    def read(
+        rows: Sequence[PreferenceGroup],
+        *files: str,
+        data: str = config.data,
+        part: Part = "training",
+    ) -> Judged:
         return encoded(
             context,
             rows[: config.limit or None],
@@ -107,12 +112,13 @@ def gathered(
             encoder,
             max_response_tokens=config.max_response_tokens,
             source=context.data(data, *files),
+            part=part,
         )
 
     return (
         read(judged, PREFERENCES),
         read(further, PREFERENCES, data=config.auxiliary_data),
-        read(held, HELD_OUT, PREFERENCES),
+        read(held, HELD_OUT, PREFERENCES, part="held_out"),
     )
 
 

@@ -1,12 +1,14 @@
 """`sft`: supervised fine-tuning of a policy on demonstrations."""
 
+from typing import get_args
+
 from palate.config.stages import SftConfig
 from palate.maths.seeds import seed
 from palate.models.adapters import add_adapter
 from palate.models.load import save_policy
 from palate.stages import sources
 from palate.stages.context import DEMONSTRATIONS, MODEL, StageContext
-from palate.stages.encoding import demonstrated, encoded
+from palate.stages.encoding import Part, demonstrated, encoded
 from palate.stages.loads import announce, fixed_memory, outline_of
 from palate.stages.policies import POLICY, open_policy
 from palate.stages.pretrain import likelihood_loss
@@ -23,18 +25,18 @@ def run(config: SftConfig, context: StageContext) -> dict[str, float]:
         compute=config.compute,
     )
     encoder = policy.encoder
+    parts = sources.demonstrations(context, config.data, held_out_fraction=config.held_out_fraction)
     rows, held = (
         encoded(
             context,
-            part[: config.limit or None],
+            rows[: config.limit or None],
             demonstrated(config.train_on),
             encoder,
             max_response_tokens=config.max_response_tokens,
             source=context.data(config.data, DEMONSTRATIONS),
+            part=part,
         ).tokens
-        for part in sources.demonstrations(
-            context, config.data, held_out_fraction=config.held_out_fraction
-        )
+        for rows, part in zip(parts, get_args(Part), strict=True)
     )
     announce(context, config, fixed_memory(config, outline_of(policy.network), rows))
     if config.lora.rank:
