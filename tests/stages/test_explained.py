@@ -7,10 +7,11 @@ import pytest
 
 from palate.config.onpolicy import GrpoConfig, PpoConfig, ReinforceConfig, RlooConfig
 from palate.records import Record
-from palate.stages.explained import as_written, config_of, controls, group_of
+from palate.stages.explained import as_written, config_of, controls, group_of, notes
 from palate.store.errors import DataError
 from palate.store.runs import StageDir
 from palate.training.trust import ROLLOUTS, StoredRollout
+from tests.evaluation.evaluations import evaluation
 
 
 class Made(StageDir):
@@ -73,6 +74,16 @@ def test_methods_that_compare_no_group_show_none(tmp_path):
     for number, config in enumerate((PpoConfig(k=2), ReinforceConfig(k=2))):
         assert group_of("x", with_rollouts(tmp_path / str(number), config, *rows)) is None
     assert group_of("grpo", Made(tmp_path / "without", GrpoConfig(k=2))) is None
+
+
+def test_a_policy_is_said_to_come_of_all_its_rewards(tmp_path):
+    config = GrpoConfig(k=2, reward=("@reward", "verifier:cafe"))
+    (note,) = notes(evaluation(grpo=0.6, elsewhere=0.6), {"grpo": Made(tmp_path, config)})
+    assert (note.name, note.text) == (
+        "grpo",
+        "Starts from sft, answers, and is told by reward and verifier:cafe how good each answer is; "
+        "each of its 2 answers to a prompt is compared with the others.",
+    )
 
 
 def test_the_kl_control_is_that_of_the_settings(tmp_path):
