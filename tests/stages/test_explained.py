@@ -81,8 +81,8 @@ def test_a_policy_is_said_to_come_of_all_its_rewards(tmp_path):
     (note,) = notes(evaluation(grpo=0.6, elsewhere=0.6), {"grpo": Made(tmp_path, config)})
     assert (note.name, note.text) == (
         "grpo",
-        "Starts from sft, answers, and is told by reward and verifier:cafe how good each answer is; "
-        "each of its 2 answers to a prompt is compared with the others.",
+        "Starts from sft, answers, and is told by reward and verifier:cafe how good each answer "
+        "is; each of its 2 answers to a prompt is compared with the others.",
     )
 
 
