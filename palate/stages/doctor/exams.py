@@ -31,7 +31,7 @@ from palate.records import Group, Prompt
 from palate.stages import loads, prepare
 from palate.stages.context import EVALUATION, HELD_OUT, MODEL
 from palate.stages.doctor import material as materials
-from palate.stages.doctor import plans, rendering, trial
+from palate.stages.doctor import plans, rates, rendering, trial
 from palate.stages.doctor.blueprints import Blueprint, Case
 from palate.stages.doctor.machine import free_memory
 from palate.stages.doctor.material import Material
@@ -130,6 +130,7 @@ def _fixed(config: loads.Fixed, case: Case) -> Exam[Memory | None]:
     model = yield from attempt(case.blueprints.exam(config.model, MODEL))
     if model is None:
         return None
+    yield from _pace(config, model)
     if rows:
         groups = (yield from attempt(rendering.seen(rows, model, config.prompt, case))) or ()
         return loads.fixed_memory(config, model.outline, groups)
@@ -174,6 +175,8 @@ def _online(config: AnyOnPolicyConfig, case: Case) -> Exam[Memory | None]:
         yield from plans.online_plan(config, len(prompts))
     yield from plans.objective(config)
     model = yield from attempt(case.blueprints.exam(config.model, MODEL))
+    if model:
+        yield from _pace(config, model)
     groups: Sequence[TokenGroup] = ()
     written: Sequence[Group] = ()
     if rows and model:
@@ -205,6 +208,12 @@ def _online(config: AnyOnPolicyConfig, case: Case) -> Exam[Memory | None]:
     if later.peak > now.peak:
         yield _growth(config, sum(lengths) / len(lengths), later.peak, later.peak - now.peak)
     return now
+
+
+def _pace(config: loads.Fixed | AnyOnPolicyConfig, model: Blueprint) -> Exam[None]:
+    """The learning rate of a model from elsewhere; one that is born in the recipe takes more."""
+    if isinstance(model.source, str):
+        yield from rates.learning_rate(config, sum(p.numel() for p in model.outline.parameters()))
 
 
 def _lengths(config: AnyOnPolicyConfig, written: Sequence[Group]) -> list[int]:
