@@ -55,6 +55,8 @@ def export_project(
     rows of a prompt are in the same one.
     """
     check_card(out)
+    if out.suffix == ".csv":
+        _check_cells(format, out)
     with Store(url) as store:
         chosen = {} if format in UNJUDGED else chosen_judges(store, selection)
         weights = judge_weights(store, selection, chosen)
@@ -71,6 +73,17 @@ def export_project(
                 console.print(f"  {times} groups left out: {reason}", markup=False)
     written = write_card(card, out, format=format, settings=_settings(selection))
     console.print(f"manifest and data card: {', '.join(map(str, written))}")
+
+
+def _check_cells(format: Format, out: Path) -> None:
+    """Refuse formats whose rows cells never hold, before anything is written."""
+    if format not in IN_CELLS:
+        raise DataError(
+            f"cells of CSV hold text and numbers, and rows of {format} hold lists",
+            source=str(out),
+            remedy="write .jsonl or .parquet, which keep everything; CSV holds "
+            f"{', '.join(sorted(IN_CELLS))}",
+        )
 
 
 def _settings(selection: Selection) -> dict[str, str]:
@@ -217,6 +230,10 @@ def _labelled(row: PreferenceGroup) -> list[Row]:
     return [formats.unpaired_row(one) for one in labelled(row)]
 
 
+IN_CELLS = frozenset(
+    ("prompt-only", "preference", "graded", "prompt-completion", "unpaired", "hh", "alpaca")
+)
+"""Formats whose rows of few turns are text and numbers."""
 UNJUDGED: dict[str, Callable[[Group], list[Row]]] = {
     "groups": lambda group: [formats.record_row(group)],
     "prompt-only": lambda group: [formats.prompt_row(group.prompt)],

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from palate.config.exchange import Kind, OnBadRow
-from palate.records import Group, JudgedGroup
+from palate.records import Group, JudgedGroup, unwritable
 from palate.store import formats
 from palate.store.database import Store
 from palate.store.errors import BadRows, DataError, Skipped, refuse, shortened
@@ -68,7 +68,8 @@ def preview_file(source: str, *, kind: Kind, console: Console, reading: Reading 
     for judge, count in judges.items():
         console.print(f"  {count} judgements of {judge}", markup=False)
     if first:
-        plain = json.dumps(_cut(first.model_dump(mode="json", exclude_defaults=True)))
+        cut = _cut(first.model_dump(mode="json", exclude_defaults=True))
+        plain = json.dumps(cut, ensure_ascii=False)
         _say(f"the first: {shortened(plain, 4_000)}", console)
     elif not skipped.count:
         _say(f"{source}: there is no row to import in it. {_NO_ROWS}", console, style="red")
@@ -79,12 +80,17 @@ _NO_ROWS = "check that it is the right file, and that it is not empty"
 
 
 def _cut(value: object) -> object:
-    """A plain value with the beginnings of its texts."""
+    """A plain value with the beginnings of its texts; JSON escapes what is in them."""
     if isinstance(value, dict):
         return {name: _cut(inner) for name, inner in cast("dict[str, object]", value).items()}
     if isinstance(value, list):
         return [_cut(item) for item in cast("list[object]", value)]
-    return shortened(value, 300) if isinstance(value, str) else value
+    if isinstance(value, str) and len(value) > _SHOWN:
+        return f"{value[:_SHOWN]}... ({len(value):,} characters)"
+    return value
+
+
+_SHOWN = 300
 
 
 def _report(skipped: Skipped, source: str, kind: Kind, reading: Reading, console: Console) -> None:
@@ -106,7 +112,21 @@ def _say(text: str, console: Console, style: str = "") -> None:
 def judged_rows(
     source: str, kind: Kind, reading: Reading = AS_IT_IS, *, bad_rows: BadRows
 ) -> Iterator[JudgedGroup]:
-    """What a file holds; rows that name no judge are of the judge `import:<file name>`."""
+    """What a file holds; rows that name no judge are of the judge `import:<file name>`.
+
+    Stages read every text that a policy wrote; what a database cannot hold does not enter it.
+    """
+    for row in _judged(source, kind, reading, bad_rows):
+        bad = unwritable(row.model_dump(mode="json"))
+        if bad is None:
+            yield row
+        else:
+            place = f"{bad.problem}, in a group about '{row.group.prompt.text[:60]}'"
+            remedy = "take the character out, or leave the row out"
+            bad_rows(DataError(place, source=source, field=bad.at, remedy=remedy))
+
+
+def _judged(source: str, kind: Kind, reading: Reading, bad_rows: BadRows) -> Iterator[JudgedGroup]:
     if kind == "groups":
         groups = formats.read_groups(source, reading, bad_rows=bad_rows)
         return (JudgedGroup(group=group, judgements=()) for group in groups)

@@ -12,7 +12,18 @@ PACKAGE = "package:"
 
 GGUF = ".gguf"
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_FILE_SUFFIXES = (GGUF, ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".zip", ".json", ".jsonl")
+_FILE_SUFFIXES = (
+    GGUF,
+    ".safetensors",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".zip",
+    ".json",
+    ".jsonl",
+    ".ndjson",
+)
 
 
 def resolved(source: str) -> str:

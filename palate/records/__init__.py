@@ -1,6 +1,6 @@
 """Text-level data: prompts, responses, groups and what judges said about them."""
 
-from palate.records.base import GroupId, JudgementId, PromptId, Record, content_id
+from palate.records.base import GroupId, JudgementId, PromptId, Record, content_id, unwritable
 from palate.records.conversation import (
     Demonstration,
     Group,
@@ -69,5 +69,6 @@ __all__ = [
     "preferred",
     "speaks_of",
     "standings",
+    "unwritable",
     "user_prompt",
 ]

@@ -23,8 +23,8 @@ USUAL = Limits()
 def read_rows(
     source: str, *, split: str = "train", bad_rows: BadRows = refuse, limits: Limits = USUAL
 ) -> Rows:
-    """The rows of a .jsonl, .json, .csv, .tsv, .parquet or .txt file (each may be .gz), or of one
-    split of a Hub dataset named `name`, `org/name` or `org/name:config`.
+    """The rows of a .jsonl, .ndjson, .json, .csv, .tsv, .parquet or .txt file (each may be .gz), or
+    of one split of a Hub dataset named `name`, `org/name` or `org/name:config`.
 
     Rows stream, except that a .json array is read whole. Rows of .txt are its lines, as `text`.
     Blank lines are no rows.
@@ -45,7 +45,7 @@ def read_rows(
                 remedy=f"convert it to one of {', '.join(_READERS)}",
             )
         return reader(path, bad_rows, limits)
-    if reader is None and not _is_local(path) and _HUB_NAME.fullmatch(source):
+    if reader is None and may_be_of_the_hub(source):
         return enumerate(hub_rows(source, split=split), 1)
     kinds = f"; files of rows end in {', '.join(_READERS)}" if reader is None else ""
     raise DataError("no such file", source=source, remedy=_nearest(path) + kinds)
@@ -62,13 +62,23 @@ def read_document(source: str, limits: Limits = USUAL) -> str:
         raise DataError(error.problem, source=source, remedy=error.remedy) from error
 
 
-def _is_local(path: Path) -> bool:
-    """Whether a name that is not there was meant for a file: names of Hub data sets have no suffix,
-    and their first part is no folder here."""
-    return bool(path.suffix) and (path.parent == Path() or path.parent.is_dir())
+def may_be_of_the_hub(source: str) -> bool:
+    """Whether a name that is no file here can be that of a Hub data set, `name`, `org/name` or
+    `org/name:config`, by the Hub's own rules; what was meant for a file cannot: it has a suffix or
+    a folder that is there."""
+    path, name = Path(source), source.partition(":")[0]
+    named_here = path.parent.is_dir() if path.parent != Path() else bool(path.suffix)
+    return (
+        not named_here
+        and len(name) <= _LONGEST_HUB_NAME
+        and not re.search(r"--|\.\.|\.git$", name)
+        and bool(_HUB_NAME.fullmatch(source))
+    )
 
 
-_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*(:[\w.-]+)?)?")
+_LONGEST_HUB_NAME = 96
+_PART = r"[A-Za-z0-9_](?:[\w.-]*[A-Za-z0-9_])?"
+_HUB_NAME = re.compile(rf"{_PART}(/{_PART}(:[\w.-]+)?)?", re.ASCII)
 
 
 def _nearest(path: Path) -> str:
@@ -185,6 +195,7 @@ def _parquet_rows(path: Path, bad_rows: BadRows, limits: Limits) -> Rows:
 
 _READERS: dict[str, Callable[[Path, BadRows, Limits], Rows]] = {
     ".jsonl": _jsonl_rows,
+    ".ndjson": _jsonl_rows,
     ".json": _json_rows,
     ".csv": partial(cell_rows, separator=","),
     ".tsv": partial(cell_rows, separator="\t"),

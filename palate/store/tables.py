@@ -75,9 +75,13 @@ def hub_rows(source: str, *, split: str) -> Iterator[Row]:
         texts = datasets.Features({column: datasets.Value("string") for column in columns})
         yield from load(keep_default_na=False, features=texts)
     except (OSError, ValueError, DatasetsError) as error:
+        offline = datasets.config.HF_HUB_OFFLINE
         raise DataError(
             f"no such file here, and the Hub did not give split '{split}' of a dataset of that "
             f"name ({type(error).__name__}: {error})",
             source=source,
-            remedy="check the name and the network, or download the data and name the file",
+            remedy="check the name and the network, or download the data and name the file"
+            if not offline
+            else "HF_HUB_OFFLINE is set, so only what was fetched before is there: unset it to "
+            "fetch the data, or name a file",
         ) from error

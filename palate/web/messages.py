@@ -1,10 +1,10 @@
 """What programs and the server say to each other: the bodies of the API's requests and replies."""
 
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from palate.records import Group, Judgement, Record
+from palate.records import Group, Judgement, Record, unwritable
 
 MOST = 400
 """Records in one request or reply."""
@@ -40,16 +40,23 @@ class Page(Record, Generic[T]):
     next: int
 
 
+def _written(records: object) -> object:
+    """The records of a request, if all texts in them can be kept, as those of files have to be."""
+    if bad := unwritable(records):
+        raise ValueError(f"{bad.at}: {bad.problem}; take the character out")
+    return records
+
+
 class NewGroups(Record):
     """Groups to add; those that are there already stay as they are."""
 
-    groups: tuple[Group, ...] = Field(max_length=MOST)
+    groups: Annotated[tuple[Group, ...], Field(max_length=MOST), BeforeValidator(_written)]
 
 
 class NewJudgements(Record):
     """Judgements to add; `judge` is replaced by the token's name."""
 
-    judgements: tuple[Judgement, ...] = Field(max_length=MOST)
+    judgements: Annotated[tuple[Judgement, ...], Field(max_length=MOST), BeforeValidator(_written)]
 
 
 class Added(Record):

@@ -14,7 +14,7 @@ from typing import IO
 
 from palate.store.labelling.errors import Refused
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 """Kinds of files that are no larger read than sent."""
 _MOST = 8
 _SECONDS = 3600.0

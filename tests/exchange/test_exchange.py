@@ -1,18 +1,19 @@
 """What goes into a project comes out of it again, byte for byte, in every format."""
 
 import gzip
+import io
 import json
 
 import pytest
 from rich.console import Console
 
-from palate.exchange.exporting import AS_SAID, JUDGED, UNJUDGED
-from palate.exchange.importing import import_file, preview_file
-from palate.records import Choice
+from palate.exchange.exporting import AS_SAID, JUDGED, UNJUDGED, Selection, export_project
+from palate.exchange.importing import import_file, judged_rows, preview_file
+from palate.records import Choice, Group, Response, user_prompt
 from palate.store.database import Store
-from palate.store.errors import DataError
+from palate.store.errors import DataError, refuse
 from palate.store.files import sha256_file
-from palate.store.formats import split_by_prompt
+from palate.store.formats import read_groups, record_row, split_by_prompt, write_rows
 from tests.exchange.project import by, export, fill, group, rows
 
 LOSSY = ("prompt-completion", "messages", "prompt-only", "unpaired")
@@ -244,3 +245,37 @@ def test_an_import_of_nothing_is_a_mistake(tmp_path, name):
             kind="preferences",
             console=Console(quiet=True),
         )
+
+
+def test_what_a_database_cannot_hold_is_refused_by_an_import_and_read_by_stages(tmp_path):
+    """A policy may sample NUL; its stage reads that back, and a project does not take it."""
+    own = Group(prompt=user_prompt("Tea?"), responses=(Response(text="a"), Response(text="b\0")))
+    write_rows(tmp_path / "own.jsonl", [record_row(own)])
+    assert list(read_groups(str(tmp_path / "own.jsonl"))) == [own]
+    foreign = '{"prompt": "Tea?", "responses": ["a", "b\\u0000"]}\n'
+    (tmp_path / "foreign.jsonl").write_text(foreign)
+    for name in ("own", "foreign"):
+        with pytest.raises(DataError, match=r"character 2 is NUL") as caught:
+            list(judged_rows(str(tmp_path / f"{name}.jsonl"), "groups", bad_rows=refuse))
+        assert caught.value.field == "group.responses[1].text"
+
+
+def test_a_preview_shows_a_newline_as_json_does(tmp_path):
+    (tmp_path / "a.jsonl").write_text(
+        json.dumps({"prompt": "Tea?\nYes?", "responses": ["e\u0301"]})
+    )
+    page = io.StringIO()
+    console = Console(file=page, width=400)
+    preview_file(str(tmp_path / "a.jsonl"), kind="groups", console=console)
+    assert '"content": "Tea?\\nYes?"' in page.getvalue()
+    assert "e\u0301" in page.getvalue()
+
+
+@pytest.mark.parametrize("format", ["judgements", "groups", "messages"])
+def test_what_cells_cannot_hold_is_refused_before_anything_is_written(tmp_path, format):
+    out = tmp_path / "out.csv"
+    with pytest.raises(
+        DataError, match=rf"rows of {format} hold lists.*write \.jsonl or \.parquet"
+    ):
+        export_project(Selection(project="none"), format=format, out=out, url="", console=Console())
+    assert not out.exists()

@@ -17,7 +17,7 @@ from palate.store.cells import write_cells
 from palate.store.errors import DataError, Skipped
 from palate.store.formats import read_texts, write_rows
 from palate.store.lines import Limits
-from palate.store.rows import read_rows
+from palate.store.rows import may_be_of_the_hub, read_rows
 
 ROWS = [{"prompt": 'a,"b"\nc', "n": "1"}, {"prompt": "Gr\u00fc\u00dfe \U0001f600", "n": "2"}]
 
@@ -358,3 +358,15 @@ print([name for name in ("torch", "transformers", "datasets", "pyarrow") if name
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "name", ["my--data", "data-", "pairs.git", "a..b", "donn\xe9es", "x" * 97, "here/pairs", "-a"]
+)
+def test_what_cannot_be_a_hub_name_is_a_file_that_is_not_there(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    assert not may_be_of_the_hub(name)
+    with pytest.raises(DataError, match=r"no such file\. Remedy: "):
+        read_rows(name)
+    assert all(map(may_be_of_the_hub, ("org/my-data_2.0:config", "squad")))

@@ -200,3 +200,50 @@ def test_no_row_is_more_than_an_error_about_data(tmp_path_factory, rows):
             list(read(str(path), bad_rows=Skipped()))
     with contextlib.suppress(DataError):
         list(read_judged(str(path), judge="j", bad_rows=Skipped()))
+
+
+def battle(folder: Path, *before: str, **fields: object) -> str:
+    """An arena's row: shared turns and two answers; `before` is what b said instead of them."""
+    question = {"role": "user", "content": "Any tea?"}
+    early = [{"role": "assistant", "content": "What?"}, {"role": "user", "content": "Tea!"}]
+    other = [{"role": "assistant", "content": before[0]}, early[1]] if before else early
+    row = {
+        "conversation_a": [question, *early, {"role": "assistant", "content": "Yes."}],
+        "conversation_b": [question, *other, {"role": "assistant", "content": "No."}],
+        "model_a": "one",
+        "model_b": "two",
+        **fields,
+    }
+    (folder / "battles.ndjson").write_text(json.dumps(row) + "\n")
+    return str(folder / "battles.ndjson")
+
+
+@pytest.mark.parametrize(
+    ("winner", "verdict"),
+    [
+        ("model_a", Choice(chosen=0)),
+        ("model_b", Choice(chosen=1)),
+        ("tie", Tie()),
+        ("tie (bothbad)", Tie(both_bad=True)),
+    ],
+)
+def test_an_arenas_battle_is_the_choice_of_its_judge(tmp_path, winner, verdict):
+    source = battle(tmp_path, winner=winner, judge="ann")
+    (row,) = read_judged(source, judge="import:battles.ndjson")
+    assert [message.content for message in row.group.prompt.messages][1:] == ["What?", "Tea!"]
+    responses = [(response.text, response.policy) for response in row.group.responses]
+    assert responses == [("Yes.", "one"), ("No.", "two")]
+    (judgement,) = row.judgements
+    assert (judgement.judge, judgement.verdict) == ("import:battles.ndjson/ann", verdict)
+
+
+def test_a_battle_is_a_preference_or_without_a_winner_a_group(tmp_path):
+    (row,) = read_preferences(battle(tmp_path, winner="model_b"))
+    assert [(one.winner, one.loser) for one in row.preferences] == [(1, 0)]
+    (group,) = read_groups(battle(tmp_path))
+    assert group == row.group
+
+
+def test_a_battle_that_parts_before_its_last_answer_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"row 1, field 'conversation_b': parts from"):
+        list(read_preferences(battle(tmp_path, "Pardon?", winner="model_a")))

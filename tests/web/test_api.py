@@ -123,3 +123,26 @@ def test_the_description_names_every_endpoint_and_no_page(cafe: Site) -> None:
         "/api/projects/{project}/judgements",
     }
     assert "HTTPBearer" in json.dumps(described["components"]["securitySchemes"])
+
+
+@pytest.mark.parametrize(
+    ("bad", "problem"), [("\0", "is NUL"), ("\ud83d", "is half of a surrogate")]
+)
+def test_text_that_not_everything_can_hold_is_refused_with_its_place(
+    cafe: Site, bad: str, problem: str
+) -> None:
+    client = program(cafe, "write")
+    client.headers["content-type"] = "application/json"
+    new = group(7).model_dump(mode="json")
+    new["responses"][1]["text"] = f"Yes{bad}"
+    body = json.dumps({"groups": [new]})
+    response = client.post("/api/projects/1/groups", content=body)
+    assert response.status_code == 422
+    assert (
+        f"[0].responses[1].text: character 4 {problem}" in response.json()["detail"][0]["problem"]
+    )
+    noted = said(0) | {"judge": f"x{bad}"}
+    response = client.post(
+        "/api/projects/1/judgements", content=json.dumps({"judgements": [noted]})
+    )
+    assert response.status_code == 422

@@ -34,7 +34,7 @@ def test_groups_and_judgements_travel_both_ways(cafe: Site) -> None:
 def test_texts_larger_than_a_request_go_in_several(cafe: Site) -> None:
     long = [
         Group(
-            prompt=user_prompt(f"{i} \ud83d"),
+            prompt=user_prompt(f"{i} \U0001f375"),
             responses=tuple(Response(text=f"{j}" + 700_000 * "x") for j in range(2)),
         )
         for i in range(3)

@@ -1,6 +1,5 @@
 """Where what a stage names is to be found: here, on the Hub, or with a stage that runs first."""
 
-import re
 from pathlib import Path
 from typing import Literal
 
@@ -27,12 +26,12 @@ from palate.stages.context import (
     StageContext,
 )
 from palate.stages.doctor.verdicts import Exam, ok, problem
+from palate.store.rows import may_be_of_the_hub
 
 Place = Literal["here", "hub", "later"]
 REWARD_MODEL = "reward model"
 
-_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*(:[\w.-]+)?)?")
-_DATA_FILES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".gz")
+_DATA_FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt", ".gz")
 
 
 def place_of(source: str, context: StageContext) -> Place:
@@ -41,7 +40,7 @@ def place_of(source: str, context: StageContext) -> Place:
         return "here" if stage_name(source) in context.artifacts else "later"
     if source.startswith("cafe:") or Path(source).exists() or source.endswith(_DATA_FILES):
         return "here"
-    return "hub" if _HUB_NAME.fullmatch(source) else "here"
+    return "hub" if may_be_of_the_hub(source) else "here"
 
 
 def parts_of(sources: str) -> list[str]:

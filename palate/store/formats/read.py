@@ -383,6 +383,13 @@ JUDGED: tuple[tuple[str, tuple[str, ...], Signed, tuple[str, ...], bool], ...] =
         ("judge", *_NUMBERED),
         True,
     ),
+    (
+        "an arena's battle",
+        (*tables.ARENA, "winner"),
+        tables.judged_responses,
+        ("judge", *_NUMBERED),
+        False,
+    ),
 )
 PREFERENCES = (
     Format("palate's own", ("group", "preferences"), preferences.own_preferences, cells=False),
@@ -421,6 +428,13 @@ PREFERENCES = (
     ),
     Format("a winner of two", (*tables.LETTERED, "winner"), tables.preferred_responses, _NUMBERED),
     Format("a winner of many", (*tables.NUMBERED, "winner"), tables.preferred_responses, _NUMBERED),
+    Format(
+        "an arena's battle",
+        (*tables.ARENA, "winner"),
+        tables.preferred_responses,
+        _NUMBERED,
+        cells=False,
+    ),
     Format("two responses", tables.LETTERED, tables.unjudged, told=False),
     Format("many responses", tables.NUMBERED, tables.unjudged, told=False),
 )
@@ -439,6 +453,7 @@ GROUPS = (
     Format("token groups", ("prompt_ids", "responses"), parse.group, _ASKED, cells=False),
     Format("two responses", tables.LETTERED, tables.responses, _NUMBERED),
     Format("many responses", tables.NUMBERED, tables.responses, _NUMBERED),
+    Format("an arena's battle", tables.ARENA, tables.responses, _NUMBERED, cells=False),
 )
 
 

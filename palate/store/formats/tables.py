@@ -1,5 +1,6 @@
 """Rows of tables: responses in columns of their own, `response_a`, `response_b` or `response_1`,
-`response_2` and so on, with or without the `winner` that somebody named."""
+`response_2` and so on, or an arena's `conversation_a` and `conversation_b`, with or without the
+`winner` that somebody named."""
 
 from collections.abc import Iterator
 
@@ -14,17 +15,20 @@ from palate.records import (
     preferences_of,
 )
 from palate.store.errors import RowError, described
-from palate.store.formats.fields import filled_text, optional_text, prompt
+from palate.store.formats.fields import filled_text, messages, optional_text, prompt, prompt_of
 from palate.store.tables import Row
 
 LETTERED = ("prompt", "response_a", "response_b")
 NUMBERED = ("prompt", "response_1", "response_2")
+ARENA = ("conversation_a", "conversation_b")
 _TIES = {"tie": False, "draw": False, "bothbad": True, "tiebothbad": True}
 
 
 def responses(row: Row) -> Group:
     """A prompt and its responses; a number whose cell is empty ends them. `model_a` and so on are
     the policies that wrote them."""
+    if ARENA[0] in row:
+        return _battle(row)
     prefix = "response_"
     names = [*_names(row)]
     if len(names) < 2:
@@ -41,8 +45,33 @@ def responses(row: Row) -> Group:
     )
 
 
+def _battle(row: Row) -> Group:
+    """Two conversations that are equal up to the answer that ends them."""
+    a, b = (messages(row[side], side) for side in ARENA)
+    for side, turns in zip(ARENA, (a, b), strict=True):
+        if turns[-1].role != "assistant":
+            raise RowError("does not end with an answer", field=side)
+    if a[:-1] != b[:-1]:
+        raise RowError(
+            "parts from conversation_a before the last answer, and a group has one prompt",
+            field=ARENA[1],
+            remedy='cut both after the first answer, or leave such rows out with bad_rows = "skip" '
+            "(--bad-rows skip)",
+        )
+    return Group(
+        prompt=prompt_of(a[:-1], row),
+        responses=tuple(
+            Response(
+                text=filled_text(turns[-1].content, side),
+                policy=optional_text(row, f"model_{side[-1]}"),
+            )
+            for side, turns in zip(ARENA, (a, b), strict=True)
+        ),
+    )
+
+
 def _names(row: Row) -> Iterator[str]:
-    if "response_a" in row:
+    if "response_a" in row or ARENA[0] in row:
         yield from "ab"
         return
     there = [name for name, value in row.items() if name.startswith("response_") and value]
