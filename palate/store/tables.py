@@ -61,6 +61,7 @@ def hub_rows(source: str, *, split: str) -> Iterator[Row]:
     Cells of CSV files are texts, as in local files, unless the dataset itself declares types.
     """
     import datasets
+    from datasets.config import HF_HUB_OFFLINE
     from datasets.exceptions import DatasetsError
     from datasets.packaged_modules.csv.csv import Csv
 
@@ -75,13 +76,12 @@ def hub_rows(source: str, *, split: str) -> Iterator[Row]:
         texts = datasets.Features({column: datasets.Value("string") for column in columns})
         yield from load(keep_default_na=False, features=texts)
     except (OSError, ValueError, DatasetsError) as error:
-        offline = datasets.config.HF_HUB_OFFLINE
         raise DataError(
             f"no such file here, and the Hub did not give split '{split}' of a dataset of that "
             f"name ({type(error).__name__}: {error})",
             source=source,
             remedy="check the name and the network, or download the data and name the file"
-            if not offline
+            if not HF_HUB_OFFLINE
             else "HF_HUB_OFFLINE is set, so only what was fetched before is there: unset it to "
             "fetch the data, or name a file",
         ) from error
