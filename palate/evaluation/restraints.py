@@ -61,8 +61,8 @@ def ratio_panel(stage: StageRatios) -> Panel:
     half = np.diff(edges) / 2
     axes.bar(edges[:-1], raised, width=half, align="edge", color=RAISED)
     axes.bar(edges[:-1] + half, lowered, width=half, align="edge", color=LOWERED)
+    axes.set_ylim(0.7, 1.5 * max(2, raised.max(), lowered.max()))  # where no token has moved, too
     axes.set_yscale("log")
-    axes.set_ylim(bottom=0.7)
     axes.yaxis.set_major_formatter(lambda count, _: f"{count:,.0f}")
     for bound in (low, high):
         axes.axvline(bound, color=TEXT, lw=1.4, ls=(0, (4, 3)))

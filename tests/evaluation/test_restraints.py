@@ -1,6 +1,7 @@
 """Pictures of the clip and of KL control, and what the page says when there is none."""
 
 import re
+import warnings
 
 import pytest
 
@@ -8,6 +9,7 @@ from palate.evaluation.concepts import ADAPTIVE, CONCEPTS, HACKING, HARD, seen
 from palate.evaluation.figures import TrainingCurve
 from palate.evaluation.report import ReportInputs, clip_share, page, report
 from palate.evaluation.restraints import KlControl, control_panels, ratio_panel
+from palate.records.ratios import RATIO_BINS
 from tests.evaluation.test_figures import texts
 
 STEPS = tuple({"step": float(i), "kl/coef": 0.1 + i, "kl/policy_reference": 2.0} for i in range(3))
@@ -61,3 +63,14 @@ def test_an_idea_is_on_the_page_or_has_a_command():
         HACKING.name: "not-good-yet",
     }
     assert all(re.match(r"palate \w+", c.command) for c in shown.values())
+
+
+def test_a_stage_in_which_no_token_moved_has_a_panel_too(inputs: ReportInputs):
+    stage = inputs.ratios[0]
+    still = tuple(
+        step.model_copy(update={"raised": (0,) * RATIO_BINS, "lowered": (0,) * RATIO_BINS})
+        for step in stage.steps
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ratio_panel(stage.model_copy(update={"steps": still}))
