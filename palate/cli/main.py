@@ -314,13 +314,17 @@ def label(
         Path | None,
         typer.Option("--webhook-secret", metavar="FILE", help="The secret that signs it."),
     ] = None,
+    reset_password: Annotated[
+        str,
+        typer.Option("--reset-password", metavar="LOGIN", help="Print a link, and serve nothing."),
+    ] = "",
     root: Root = HERE,
     database: Database = "",
     debug: Debug = False,
 ) -> None:
     """Let people judge responses in a browser."""
     with guard(debug=debug):
-        from palate.web.server import Address, serve
+        from palate.web.server import Address, reset_secret, serve
         from palate.web.webhooks import named
 
         def ready(address: Address) -> None:
@@ -329,6 +333,10 @@ def label(
                 typer.echo(f"first-run token: {address.token} (for the first account, for a day)")
 
         url = database_url(database, root)
+        if reset_password:
+            link = f"http://{host}:{port}/passwords/{reset_secret(url, reset_password)}"
+            typer.echo(f"{link} (once, for a day; at the address where palate label runs)")
+            return
         serve(
             url,
             project=project,

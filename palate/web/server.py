@@ -8,7 +8,7 @@ from pathlib import Path
 
 import uvicorn
 
-from palate.store.labelling import Desk, accounts
+from palate.store.labelling import Desk, accounts, rights
 from palate.web.app import create_app
 from palate.web.security import Front
 from palate.web.webhooks import Announcer, Webhook
@@ -51,6 +51,12 @@ def serve(
             server_header=False,
         )
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def reset_secret(url: str, login: str) -> str:
+    """What lets the holder of a login choose a new password, once, on the app's /passwords page."""
+    with Desk(url) as desk, desk.writing() as connection:
+        return rights.reset_link_on_the_server(connection, login, now=desk.clock())
 
 
 def _listener(host: str, port: int) -> socket.socket:

@@ -16,7 +16,7 @@ from palate.store import migrations
 from palate.store.connection import open_engine
 from palate.store.database import Store
 from palate.store.errors import DataError
-from palate.store.labelling import Desk, accounts, answers, lease
+from palate.store.labelling import Desk, accounts, answers, invitations, lease
 from palate.store.pseudonyms import pseudonym
 from palate.store.schema import Table
 from tests.store.office import PROJECT, group
@@ -104,3 +104,32 @@ def test_a_database_of_the_first_revision_opens_keeps_its_data_and_can_be_labell
             connection, PROJECT, ann.id, lease.claim(connection, PROJECT, ann.id, now=0)
         )
     assert [r.text for r in asked.group.responses] == ["yes", "no"]
+
+
+def test_open_invitations_and_api_tokens_of_an_older_database_stay_good(url):
+    """What held before a secret had a maker and an invitation several projects."""
+    with upgraded(url, "0004") as connection:
+        for line in (
+            "INSERT INTO projects (name, created_at, pseudonym_key) VALUES ('cafe', '2026-01-01', 'k')",
+            "INSERT INTO people (name, password, owner, created_at) VALUES ('olga', 'h', true, 0)",
+        ):
+            connection.execute(text(line))
+        for kind, person, role, name in (
+            ("invitation", None, "reviewer", ""),
+            ("api", 1, "write", "judge-v1"),
+        ):
+            insert = text(
+                "INSERT INTO tokens (hash, kind, person_id, project_id, role, name, created_at, "
+                "expires_at) VALUES (:hash, :kind, :person, 1, :role, :name, 0, 100)"
+            )
+            values = {"hash": accounts.digest(kind), "kind": kind, "person": person}
+            connection.execute(insert, {**values, "role": role, "name": name})
+    with Desk(url) as desk, desk.writing() as connection:
+        api = accounts.token(connection, "api", "api", now=50)
+        assert api is not None
+        assert (api.made_by, api.project, api.role, api.name) == (1, 1, "write", "judge-v1")
+        assert accounts.owns(connection, api.made_by, 1)
+        ben = accounts.add_person(connection, "ben", "hash", owner=False, now=50)
+        invitations.accept(connection, "invitation", ben.id, now=50)
+        (entered,) = accounts.projects(connection, ben)
+    assert (entered.name, entered.role) == ("cafe", "reviewer")

@@ -8,9 +8,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from palate.store.database import Store
+from palate.store.errors import DataError
 from palate.store.labelling import accounts, invitations, lease, rights
 from palate.store.labelling.errors import Refused
 from palate.web.security import hash_password
+from palate.web.server import reset_secret
 from palate.web.visitor import COOKIE
 from tests.web.site import PASSWORD, PROJECT, Site, csrf, group, site
 
@@ -369,3 +371,18 @@ def test_the_people_page_sums_up_what_happened_and_how_long_it_took(house: Site)
     assert page.count("3 answers") == 1
     assert "made ann reviewer" in page
     assert re.search(r"ann</a></th><td>reviewer</td><td>active</td><td>3</td><td>0\.\d</td>", page)
+
+
+def test_an_owner_gets_a_link_from_the_server_that_is_good_once(cafe: Site) -> None:
+    cafe.person("olga", "owner")
+    with pytest.raises(DataError, match="nobody has the login 'nobody'"):
+        reset_secret(cafe.url, "nobody")
+    first, secret = reset_secret(cafe.url, "Olga"), reset_secret(cafe.url, "olga")
+    with cafe.desk.writing() as connection:
+        with pytest.raises(Refused):
+            rights.reset_for(connection, first, now=cafe.desk.clock())
+        somebody = rights.reset_for(connection, secret, now=cafe.desk.clock())
+        assert somebody.name == "olga"
+        accounts.set_password(connection, somebody.id, "new hash", now=cafe.desk.clock())
+        with pytest.raises(Refused):
+            rights.reset_for(connection, secret, now=cafe.desk.clock())

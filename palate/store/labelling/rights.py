@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, delete, update
 
+from palate.store.errors import DataError
 from palate.store.labelling import accounts
 from palate.store.labelling.accounts import REMOVED, Person, Role
 from palate.store.labelling.checks import set_state
@@ -121,12 +122,30 @@ def reset_link(connection: Connection, by: Person, person: int, *, project: int,
     """A secret with which a person chooses a new password, once; older ones end."""
     if not manages(connection, by, person):
         raise Refused("not_yours_to_change")
-    old = (TokenRow.kind == "reset", TokenRow.person_id == person)
-    connection.execute(delete(TokenRow).where(*old))
     detail: dict[str, object] = {"for": person}
     audit(connection, "reset link", at=now, project=project, person=by.id, detail=detail)
+    return _only_reset(connection, person, made_by=by.id, now=now)
+
+
+def reset_link_on_the_server(connection: Connection, login: str, *, now: float) -> str:
+    """The same for whoever has the database in hands, for any account, owners included."""
+    held = accounts.password_of(connection, login)
+    if held is None:
+        raise DataError(
+            f"nobody has the login '{login}'",
+            source="people",
+            remedy="write the name with which one logs in, and name the database (--database)",
+        )
+    person, _ = held
+    audit(connection, "reset link", at=now, person=None, detail={"for": person})
+    return _only_reset(connection, person, made_by=None, now=now)
+
+
+def _only_reset(connection: Connection, person: int, *, made_by: int | None, now: float) -> str:
+    old = (TokenRow.kind == "reset", TokenRow.person_id == person)
+    connection.execute(delete(TokenRow).where(*old))
     return accounts.issue(
-        connection, "reset", now=now, lifetime=_RESET_SECONDS, person=person, made_by=by.id
+        connection, "reset", now=now, lifetime=_RESET_SECONDS, person=person, made_by=made_by
     )
 
 
