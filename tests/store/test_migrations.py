@@ -110,7 +110,8 @@ def test_open_invitations_and_api_tokens_of_an_older_database_stay_good(url):
     """What held before a secret had a maker and an invitation several projects."""
     with upgraded(url, "0004") as connection:
         for line in (
-            "INSERT INTO projects (name, created_at, pseudonym_key) VALUES ('cafe', '2026-01-01', 'k')",
+            "INSERT INTO projects (name, created_at, pseudonym_key) "
+            "VALUES ('cafe', '2026-01-01', 'k')",
             "INSERT INTO people (name, password, owner, created_at) VALUES ('olga', 'h', true, 0)",
         ):
             connection.execute(text(line))
