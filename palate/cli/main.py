@@ -417,6 +417,9 @@ def verify(
 ) -> None:
     """Prove the trainers on problems whose optimum is known in closed form."""
     with guard(debug=debug):
+        from palate.config.checks import check_known
+
+        check_known(names or ())
         from palate.stages import verify as stage
 
         proved = stage.run(

@@ -4,7 +4,6 @@ import importlib
 import json
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from palate import __version__
 from palate.algorithms.onpolicy import Algorithm
+from palate.config.checks import check_known
 from palate.store.files import write_text
 from palate.verify.catalog import QUICK, SLOW
 from palate.verify.checks import Check, Result, prove
@@ -58,13 +58,7 @@ def run(
 def chosen(names: Sequence[str], *, slow: bool, algorithm: str) -> list[Check]:
     """The checks to run; an algorithm comes first, and alone unless others are named."""
     every = {check.name: check for check in (*QUICK, *SLOW)}
-    for name in names:
-        if name not in every:
-            close = get_close_matches(name, every, n=3, cutoff=0.0)
-            known = (
-                f"; did you mean {', '.join(close[:-1])} or {close[-1]}? (docs/verify.md has all)"
-            )
-            raise ValueError(f"{name}: no such check{known}")
+    check_known(names)
     own = [own_check(algorithm, load_algorithm(algorithm))] if algorithm else []
     if names:
         return own + [every[name] for name in names]
