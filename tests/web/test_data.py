@@ -108,7 +108,7 @@ def test_tables_with_columns_are_read_as_palate_import_reads_them(
         (b"\n\n", "There is no row to import in it."),
         (b"[1, 2", "malformed JSON"),
         (b"[]", "There is no row to import in it."),
-        (b"\xff\xfe\x00\x01", "not UTF-8"),
+        (b"\xff\xfe\x00\x01", "UTF-16"),
     ],
 )
 def test_a_file_of_nothing_or_of_anything_is_no_error_of_the_server(
