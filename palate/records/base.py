@@ -29,7 +29,7 @@ def unwritable(value: object, at: str = "") -> Unwritable | None:
     """The first text in a JSON value that PostgreSQL, UTF-8 files or HTML cannot hold, because it
     has NUL or half of a surrogate pair; None where there is no such text.
 
-    >>> unwritable({"prompt": ["milk", "tea\x00"]})
+    >>> unwritable({"prompt": ["milk", "tea" + chr(0)]})
     Unwritable(at='prompt[1]', problem='character 4 is NUL')
     """
     waiting = [(at, value)]

@@ -110,7 +110,7 @@ def test_every_kind_of_judgement_comes_back_exactly(url):
         Tie(both_bad=True),
         Ranking(ranks=(1, None, 0)),
         Rating(dimension="helpful", values=(1, 5, 3)),
-        Scores(values=(0.1 + 0.2, -1e-300, 1e300)),
+        Scores(values=(0.1 + 0.2, -1e-300, 1e30)),
         Skip(reason="unlesbar \x00 \U0001f600"),
     ]
     judgements = [
