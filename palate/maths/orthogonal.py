@@ -23,7 +23,7 @@ def orthogonalized(matrices: Matrices, *, precision: torch.dtype) -> Matrices:
     wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
     norms = wide.square().sum((1, 2), keepdim=True).sqrt()
     scaled = (wide / norms.clamp(min=1e-7)).to(precision)
-    # A product of quintics has few columns, but its rounding grows with every factor.
+    # Factors of wide matrices are small, but their product rounds more than bf16 has to spare.
     short = precision != torch.bfloat16 and wide.shape[2] >= 2 * wide.shape[1]
     result = (_by_product if short else _by_turns)(scaled).to(matrices.dtype)
     return result if wide is matrices else result.mT
